@@ -1,0 +1,74 @@
+/*
+ * The configuration: one table of options (name, type, range, default, whether SIGHUP may change
+ * it, help), read from a YAML file, then the environment (MOONGATE_LISTEN for `listen`,
+ * MOONGATE_LIMITS_BODY_BYTES for `limits.body_bytes`), then the command line. A mistake names
+ * file, line and what is allowed. Main thread at start and at reload; a struct config is never
+ * changed once it is read.
+ */
+#ifndef MOONGATE_CONFIG_H
+#define MOONGATE_CONFIG_H
+
+#include "api/request.h"
+#include "base/buf.h"
+#include "base/error.h"
+#include "base/log.h"
+#include "http/http.h"
+
+#include <stdbool.h>
+
+struct config_model {
+    struct api_model api;
+    const char *backend; /* a name of config.backends */
+};
+
+enum config_backend_kind { CONFIG_LOCAL, CONFIG_OPENAI };
+
+struct config_backend {
+    const char *name;
+    enum config_backend_kind kind; /* openai is refused with a clear text until it is built */
+};
+
+struct config {
+    char *listen, *data;
+    enum log_level log_level;
+    bool log_json;
+    struct http_limits http;
+    struct api_limits api;
+    int json_depth;
+    int keep_alive_ms;      /* a comment line in a silent stream */
+    int drain_ms;           /* after SIGTERM */
+    int call_timeout_ms;    /* from acceptance to the end of a reply; 0: none */
+    struct {
+        char *gguf;         /* empty: the built-in model */
+        int threads, sequences, queue, chunk_tokens, kv_tokens;
+        bool kv_f32;
+        char *kernels;
+        bool yarn_beta_file;
+    } engine;
+    struct config_model *models;
+    size_t n_models;
+    struct config_backend *backends;
+    size_t n_backends;
+    struct arena *arena; /* owns every string above */
+};
+
+/* One "name=value" from the command line. */
+struct config_override {
+    const char *name, *value;
+};
+
+/* file NULL: moongate.yaml in the working directory if there is one, else the defaults. */
+int config_read(const char *file, const struct config_override *overrides, size_t n,
+                struct config **out, struct error *e);
+void config_free(struct config *c);
+const struct config_model *config_model(const struct config *c, const char *id); /* NULL */
+/* The configuration in force, as YAML. No secret is printed. */
+void config_show(const struct config *c, struct buf *b);
+/* The table as text: name, range, default, reloadable, help (for --help and the docs). */
+void config_help(struct buf *b);
+/* A written-out moongate.yaml with the defaults and a comment each. */
+void config_example(struct buf *b);
+/* Names of options that differ and need a restart, joined by ", "; empty if none. */
+void config_needs_restart(const struct config *running, const struct config *fresh, struct buf *b);
+
+#endif

@@ -1,0 +1,49 @@
+/*
+ * Who may call: from an Authorization header to a key and its rights. Later the limits, the
+ * quota and the queue stand here too: gate_check is the one place that a call passes.
+ *
+ * Keys are "mg-" and 43 characters of base64url (32 random bytes); the store knows their SHA-256
+ * alone. The event loop's thread, except gate_key_make and gate_key_hash, which are pure.
+ */
+#ifndef MOONGATE_GATE_GATE_H
+#define MOONGATE_GATE_GATE_H
+
+#include "base/error.h"
+#include "store/store.h"
+
+#include <stdbool.h>
+#include <stdint.h>
+
+struct gate;
+
+enum gate_verdict {
+    GATE_OK,
+    GATE_NO_KEY,      /* no header, or not "Bearer KEY" */
+    GATE_UNKNOWN,     /* also revoked: the caller cannot tell */
+    GATE_EXPIRED,
+    GATE_DISABLED,
+    GATE_UNAVAILABLE  /* the store did not answer */
+};
+
+struct gate_pass {
+    enum gate_verdict verdict;
+    struct store_key key; /* if the key is known */
+};
+
+enum { GATE_KEY_CHARS = 46 };
+void gate_key_make(char out[GATE_KEY_CHARS + 1]);
+void gate_key_hash(const char *key, size_t len, uint8_t hash[STORE_HASH_BYTES]);
+
+struct event_base;
+/* Watches the writer's answers on the loop. on_pass gets the caller's number. */
+int gate_open(struct event_base *base, struct store_writer *writer,
+              void (*on_pass)(void *arg, uint64_t number, const struct gate_pass *pass), void *arg,
+              struct gate **out, struct error *e);
+void gate_close(struct gate *g);
+/* Begins a check. A header that cannot be right is answered at once through *now (returns true);
+ * otherwise on_pass comes later, from the loop. */
+bool gate_check(struct gate *g, uint64_t number, const char *authorization, struct gate_pass *now);
+/* May a key call this model? Its list is empty or holds the exact name. */
+bool gate_allows_model(const struct store_key *key, const char *model);
+
+#endif
