@@ -1,0 +1,93 @@
+/*
+ * Time and randomness. The two replaceable functions are plain variables: a test sets them
+ * before it starts threads.
+ */
+#include "base/clock.h"
+
+#include <pthread.h>
+#include <sodium.h>
+#include <stdlib.h>
+#include <time.h>
+
+static int64_t (*unix_ms_fn)(void);
+static void (*random_fn)(void *out, size_t n);
+static pthread_once_t sodium_once = PTHREAD_ONCE_INIT;
+
+int64_t clock_mono_us(void)
+{
+    struct timespec t;
+    clock_gettime(CLOCK_MONOTONIC, &t);
+    return (int64_t)t.tv_sec * 1000000 + t.tv_nsec / 1000;
+}
+
+int64_t clock_mono_ms(void)
+{
+    return clock_mono_us() / 1000;
+}
+
+int64_t clock_unix_ms(void)
+{
+    if (unix_ms_fn != NULL)
+        return unix_ms_fn();
+    struct timespec t;
+    clock_gettime(CLOCK_REALTIME, &t);
+    return (int64_t)t.tv_sec * 1000 + t.tv_nsec / 1000000;
+}
+
+void clock_set_unix_ms(int64_t (*fn)(void))
+{
+    unix_ms_fn = fn;
+}
+
+/* Keys made without randomness would be guessable: there is no going on. */
+static void sodium_start(void)
+{
+    if (sodium_init() < 0)
+        abort();
+}
+
+void random_bytes(void *out, size_t n)
+{
+    if (random_fn != NULL) {
+        random_fn(out, n);
+        return;
+    }
+    pthread_once(&sodium_once, sodium_start);
+    randombytes_buf(out, n);
+}
+
+void random_set(void (*fn)(void *out, size_t n))
+{
+    random_fn = fn;
+}
+
+static const char hex_digits[] = "0123456789abcdef";
+
+void random_uuid(char out[37])
+{
+    unsigned char raw[16];
+    random_bytes(raw, sizeof(raw));
+    raw[6] = (unsigned char)((raw[6] & 0x0f) | 0x40);
+    raw[8] = (unsigned char)((raw[8] & 0x3f) | 0x80);
+    size_t at = 0;
+    for (size_t i = 0; i < sizeof(raw); i++) {
+        if (i == 4 || i == 6 || i == 8 || i == 10)
+            out[at++] = '-';
+        out[at++] = hex_digits[raw[i] >> 4];
+        out[at++] = hex_digits[raw[i] & 0x0f];
+    }
+    out[at] = '\0';
+}
+
+void random_hex(char *out, size_t digits)
+{
+    unsigned char raw[64];
+    for (size_t i = 0; i < digits; i++) {
+        size_t at = i % (2 * sizeof(raw));
+        if (at == 0)
+            random_bytes(raw, sizeof(raw));
+        unsigned char byte = raw[at / 2];
+        out[i] = hex_digits[at % 2 == 0 ? byte >> 4 : byte & 0x0f];
+    }
+    out[digits] = '\0';
+}
