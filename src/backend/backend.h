@@ -2,8 +2,9 @@
  * Sources of replies behind one face. A backend takes a call's request and gives back pieces;
  * `call` does not know whether an engine in this process or (later) an upstream answers.
  *
- * The event loop's thread. A run is known by the call's number; after backend_stop no callback
- * of that number comes any more. Callbacks come from the loop, never from inside backend_start.
+ * The event loop's thread. A run is known by the call's number. Callbacks come from the loop,
+ * never from inside backend_start; after backend_stop some of that number may still come, so a
+ * receiver looks its number up and ignores those it no longer knows.
  */
 #ifndef MOONGATE_BACKEND_BACKEND_H
 #define MOONGATE_BACKEND_BACKEND_H
