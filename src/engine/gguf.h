@@ -49,8 +49,8 @@ int gguf_bool_or(const struct gguf *g, const char *key, bool fallback, bool *out
 /* Not NUL-terminated; borrowed. */
 int gguf_string(const struct gguf *g, const char *key, const char **s, size_t *len,
                 struct error *e);
-/* Arrays: strings are visited by index through a table built on the first call to
- * gguf_strings; integers and floats are read by element. */
+/* Arrays: strings are visited by index through a table built at open; integers are read by
+ * element. */
 int gguf_strings(const struct gguf *g, const char *key, size_t *count, struct error *e);
 int gguf_string_at(const struct gguf *g, const char *key, size_t i, const char **s, size_t *len);
 int gguf_array_len(const struct gguf *g, const char *key, size_t *count, struct error *e);
