@@ -311,10 +311,13 @@ size_t tokenizer_size(const struct tokenizer *t)
 
 int tokenizer_encode(const struct tokenizer *t, const char *text, size_t len, struct tokens *out)
 {
-    struct cutter *cutter = cutter_new(t->pretokeniser, text, len);
+    struct cutter *cutter;
     struct cut cut;
     struct bpe bpe;
 
+    if (len == 0)
+        return out->n > out->max ? ERR_LIMIT : 0;
+    cutter = cutter_new(t->pretokeniser, text, len);
     bpe_init(&bpe, &t->vocab);
     while (cutter_next(cutter, &cut)) {
         if (!cut.raw) {
