@@ -15,9 +15,12 @@ enum template_thinking {
     TEMPLATE_PROMPT_OPENS /* K2.5 and later: the prompt ends with <think> or <think></think> */
 };
 
-struct template {
+struct template
+{
     enum template_thinking thinking;
-    bool preserve_thinking;     /* K2.6/K2.7: reasoning of all earlier turns is kept */
+    bool always_thinks;         /* PROMPT_OPENS without the empty form: K2.7-code */
+    bool preserve_thinking;     /* reasoning of all earlier turns is kept: K2.7-code; K2.6 does
+                                   so only on a request's wish, which a job cannot say yet */
     const char *default_system; /* put first if the conversation starts otherwise; or NULL */
 };
 
