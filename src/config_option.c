@@ -1,0 +1,451 @@
+/*
+ * Values of options: text to field and back. Numbers of every kind go through a double, which
+ * holds all integers that a table allows; a kind differs from another in its units alone.
+ */
+#include "config_option.h"
+
+#include "base/json.h"
+#include "base/utf8.h"
+
+#include <errno.h>
+#include <math.h>
+#include <stdint.h>
+#include <stdlib.h>
+#include <string.h>
+#include <strings.h>
+#include <time.h>
+
+enum { TEXT_BYTES = 4096, GUESS_BYTES = 64 };
+
+struct unit {
+    const char *name;
+    double factor;
+};
+
+/* From small to large; the writer takes the largest binary one that divides. */
+static const struct unit byte_units[] = {
+    {"B", 1},         {"KB", 1e3},      {"MB", 1e6},      {"GB", 1e9},
+    {"KiB", 1 << 10}, {"MiB", 1 << 20}, {"GiB", 1 << 30}, {NULL, 0},
+};
+static const struct unit time_units[] = {
+    {"ms", 1}, {"s", 1000}, {"m", 60e3}, {"h", 3600e3}, {NULL, 0},
+};
+
+const struct option *option_find(const struct option_table *t, const char *name)
+{
+    for (size_t i = 0; i < t->n; i++) {
+        if (strcmp(t->rows[i].name, name) == 0)
+            return &t->rows[i];
+    }
+    return NULL;
+}
+
+const char *option_shown(const char *text, char out[OPTION_SHOWN_BYTES])
+{
+    size_t n = 0;
+    for (; text[n] && n < OPTION_SHOWN_BYTES - 4; n++) {
+        unsigned char c = (unsigned char)text[n];
+        out[n] = c < 0x20 || c == 0x7f ? '?' : (char)c;
+    }
+    if (text[n]) {
+        while (n > 0 && ((unsigned char)text[n] & 0xc0) == 0x80)
+            n--; /* not within a character */
+        memcpy(out + n, "...", 3);
+        n += 3;
+    }
+    out[n] = '\0';
+    return n ? out : "an empty text";
+}
+
+/* Levenshtein's distance by one row of its table. */
+static size_t distance(const char *a, const char *b)
+{
+    size_t row[GUESS_BYTES + 1], la = strlen(a), lb = strlen(b);
+    if (la > GUESS_BYTES || lb > GUESS_BYTES)
+        return GUESS_BYTES;
+    for (size_t j = 0; j <= lb; j++)
+        row[j] = j;
+    for (size_t i = 1; i <= la; i++) {
+        size_t diagonal = row[0];
+        row[0] = i;
+        for (size_t j = 1; j <= lb; j++) {
+            size_t best = diagonal + (a[i - 1] != b[j - 1]);
+            diagonal = row[j];
+            if (row[j] + 1 < best)
+                best = row[j] + 1;
+            if (row[j - 1] + 1 < best)
+                best = row[j - 1] + 1;
+            row[j] = best;
+        }
+    }
+    return row[lb];
+}
+
+void option_guess_init(struct option_guess *g, const char *wanted)
+{
+    *g = (struct option_guess){.wanted = wanted, .distance = 2 + strlen(wanted) / 4};
+}
+
+void option_guess_try(struct option_guess *g, const char *candidate, const char *name)
+{
+    size_t d = distance(g->wanted, candidate);
+    if (d < g->distance) {
+        g->distance = d;
+        g->best = name;
+    }
+}
+
+void option_guess_table(struct option_guess *g, const struct option_table *t)
+{
+    for (size_t i = 0; i < t->n; i++)
+        option_guess_try(g, t->rows[i].name, t->rows[i].name);
+}
+
+static const struct unit *units_of(enum option_kind kind)
+{
+    return kind == OPTION_BYTES ? byte_units : kind == OPTION_MS ? time_units : NULL;
+}
+
+static void write_date(double seconds, struct buf *b)
+{
+    time_t t = (time_t)seconds;
+    struct tm tm;
+    if (t % 86400 == 0 && gmtime_r(&t, &tm))
+        buf_addf(b, "%04d-%02d-%02d", tm.tm_year + 1900, tm.tm_mon + 1, tm.tm_mday);
+    else
+        buf_addf(b, "%.0f", seconds);
+}
+
+/* 16777216 becomes 16MiB; a zero and what nothing divides keep the smallest unit. */
+static void write_with_unit(const struct unit *units, double v, struct buf *b)
+{
+    const struct unit *best = NULL;
+    for (const struct unit *u = units; u->name; u++) {
+        bool decimal = units == byte_units && u->factor > 1 && fmod(u->factor, 1024) != 0;
+        if (v != 0 && !decimal && fmod(v, u->factor) == 0)
+            best = u;
+    }
+    if (units == byte_units && (!best || best->factor == 1))
+        buf_addf(b, "%.0f", v);
+    else
+        buf_addf(b, "%.0f%s", best ? v / best->factor : v, best ? best->name : "");
+}
+
+static void write_number(const struct option *o, double v, struct buf *b)
+{
+    if (o->kind == OPTION_DATE)
+        write_date(v, b);
+    else if (units_of(o->kind))
+        write_with_unit(units_of(o->kind), v, b);
+    else if (o->kind == OPTION_NUMBER)
+        buf_addf(b, "%.10g", v);
+    else
+        buf_addf(b, "%.0f", v);
+}
+
+void option_write_allowed(const struct option *o, struct buf *b)
+{
+    switch (o->kind) {
+    case OPTION_BOOL:
+        buf_adds(b, "true or false");
+        break;
+    case OPTION_TEXT:
+        buf_adds(b, "a text of at most 4096 bytes");
+        break;
+    case OPTION_NAME:
+        buf_adds(b, "a name without spaces and commas");
+        break;
+    case OPTION_ADDRESS:
+        buf_adds(b, "ADDR:PORT, [ADDR]:PORT or :PORT");
+        break;
+    case OPTION_DATE:
+        buf_adds(b, "YYYY-MM-DD or Unix seconds");
+        break;
+    case OPTION_ENUM:
+    case OPTION_WORD:
+        for (size_t i = 0; o->words[i]; i++)
+            buf_addf(b, "%s%s", i == 0 ? "" : o->words[i + 1] ? ", " : " or ", o->words[i]);
+        break;
+    default:
+        write_number(o, o->min, b);
+        buf_adds(b, " to ");
+        write_number(o, o->max, b);
+    }
+}
+
+static int refuse(const struct option *o, const char *text, const char *where, struct error *e)
+{
+    char shown[OPTION_SHOWN_BYTES];
+    const char *hint = o->kind == OPTION_BYTES ? " (units: KiB, MiB, GiB, KB, MB, GB)"
+                       : o->kind == OPTION_MS  ? " (units: ms, s, m, h)"
+                                               : "";
+    struct buf b;
+    buf_init(&b, 1024);
+    option_write_allowed(o, &b);
+    int rc = error_set(e, ERR_INVALID, "%s: %s is not allowed; allowed: %s%s", where,
+                       option_shown(text, shown), b.data, hint);
+    buf_done(&b);
+    return rc;
+}
+
+static int refuse_range(const struct option *o, const char *text, double v, const char *where,
+                        struct error *e)
+{
+    char shown[OPTION_SHOWN_BYTES];
+    struct buf b;
+    buf_init(&b, 1024);
+    write_number(o, v > o->max ? o->max : o->min, &b);
+    int rc = error_set(e, ERR_INVALID, "%s: %s is %s allowed %s", where, option_shown(text, shown),
+                       v > o->max ? "above the greatest" : "below the least", b.data);
+    buf_done(&b);
+    return rc;
+}
+
+static bool read_date(const char *text, double *out)
+{
+    static const char form[] = "dddd-dd-dd";
+    if (strlen(text) != sizeof form - 1)
+        return false;
+    for (size_t i = 0; form[i]; i++) {
+        if (form[i] == 'd' ? text[i] < '0' || text[i] > '9' : text[i] != form[i])
+            return false;
+    }
+    struct tm tm = {.tm_year = (int)strtol(text, NULL, 10) - 1900,
+                    .tm_mon = (int)strtol(text + 5, NULL, 10) - 1,
+                    .tm_mday = (int)strtol(text + 8, NULL, 10)};
+    struct tm same = tm;
+    *out = (double)timegm(&tm); /* carries the 30th of February over into March */
+    return same.tm_mon == tm.tm_mon && same.tm_mday == tm.tm_mday;
+}
+
+/* Digits with an optional sign, fraction (where the kind has one) and unit. */
+static bool read_number(const struct option *o, const char *text, double *out)
+{
+    const struct unit *units = units_of(o->kind);
+    const char *s = text + (*text == '-');
+    size_t digits = strspn(s, "0123456789");
+    if (digits == 0)
+        return o->kind == OPTION_DATE && read_date(text, out);
+    s += digits;
+    if ((o->kind == OPTION_NUMBER || units) && *s == '.') {
+        digits = strspn(s + 1, "0123456789");
+        if (digits == 0)
+            return false;
+        s += 1 + digits;
+    }
+    double v = strtod(text, NULL);
+    *out = v;
+    if (*s == '\0') /* a time without a unit could mean seconds or milliseconds: 0 is safe */
+        return o->kind != OPTION_MS || v == 0;
+    if (o->kind == OPTION_DATE)
+        return read_date(text, out);
+    for (; units && units->name; units++) {
+        if (strcasecmp(units->name, s) == 0) {
+            *out = v * units->factor;
+            return true;
+        }
+    }
+    return false;
+}
+
+static void put_number(const struct option *o, void *object, double v)
+{
+    char *field = (char *)object + o->offset;
+    bool as_bool = v != 0;
+    int32_t as_int = 0;
+    int64_t as_int64 = 0;
+    if (o->kind == OPTION_NUMBER) {
+        memcpy(field, &v, sizeof v);
+    } else if (o->bytes == sizeof as_bool) {
+        memcpy(field, &as_bool, sizeof as_bool);
+    } else if (o->bytes == sizeof as_int) {
+        as_int = (int32_t)v;
+        memcpy(field, &as_int, sizeof as_int);
+    } else {
+        as_int64 = (int64_t)v;
+        memcpy(field, &as_int64, sizeof as_int64);
+    }
+}
+
+static double get_number(const struct option *o, const void *object)
+{
+    const char *field = (const char *)object + o->offset;
+    double v;
+    bool as_bool;
+    int32_t as_int;
+    int64_t as_int64;
+    if (o->kind == OPTION_NUMBER) {
+        memcpy(&v, field, sizeof v);
+        return v;
+    }
+    if (o->bytes == sizeof as_bool) {
+        memcpy(&as_bool, field, sizeof as_bool);
+        return as_bool;
+    }
+    if (o->bytes == sizeof as_int) {
+        memcpy(&as_int, field, sizeof as_int);
+        return as_int;
+    }
+    memcpy(&as_int64, field, sizeof as_int64);
+    return (double)as_int64;
+}
+
+static const char *get_text(const struct option *o, const void *object)
+{
+    const char *s;
+    memcpy(&s, (const char *)object + o->offset, sizeof s);
+    return s;
+}
+
+static void put_text(const struct option *o, void *object, const char *text, struct arena *arena)
+{
+    char *copy = arena_strndup(arena, text, strlen(text));
+    memcpy((char *)object + o->offset, &copy, sizeof copy);
+}
+
+static int word_index(const struct option *o, const char *text)
+{
+    for (int i = 0; o->words[i]; i++) {
+        if (strcmp(o->words[i], text) == 0)
+            return i;
+    }
+    return -1;
+}
+
+/* UTF-8 that can be written back into YAML and into a log line: no control characters (also
+ * U+0080 to U+009F), neither U+FFFE nor U+FFFF. */
+static bool text_is_clean(const char *s)
+{
+    size_t len = strlen(s);
+    if (len > TEXT_BYTES)
+        return false;
+    for (int n; len > 0; s += n, len -= (size_t)n) {
+        n = utf8_char(s, len);
+        if (n < 1 || (n == 1 && ((unsigned char)*s < 0x20 || *s == 0x7f)))
+            return false;
+        if (n == 2 && memcmp(s, "\xc2\xa0", 2) < 0)
+            return false;
+        if (n == 3 && memcmp(s, "\xef\xbf\xbe", 3) >= 0)
+            return false;
+    }
+    return true;
+}
+
+static bool name_is_clean(const char *s)
+{
+    return *s && strlen(s) <= 128 && !strpbrk(s, " ,") && text_is_clean(s);
+}
+
+/* Only the form: whether the address exists is known when the socket is bound. */
+static bool address_is_clean(const char *s)
+{
+    const char *colon = strrchr(s, ':');
+    if (!colon || !text_is_clean(s) || strchr(s, ' '))
+        return false;
+    size_t digits = strspn(colon + 1, "0123456789");
+    if (digits == 0 || digits > 5 || colon[1 + digits] || strtol(colon + 1, NULL, 10) > 65535)
+        return false;
+    if (*s == '[')
+        return colon - s > 2 && colon[-1] == ']';
+    return strchr(s, ':') == colon;
+}
+
+int option_set(const struct option *o, void *object, const char *text, struct arena *arena,
+               const char *where, struct error *e)
+{
+    double v = 0;
+    bool good;
+
+    switch (o->kind) {
+    case OPTION_TEXT:
+        good = text_is_clean(text);
+        break;
+    case OPTION_NAME:
+        good = name_is_clean(text);
+        break;
+    case OPTION_ADDRESS:
+        good = address_is_clean(text);
+        break;
+    case OPTION_WORD:
+        good = word_index(o, text) >= 0;
+        break;
+    case OPTION_ENUM:
+        v = word_index(o, text);
+        good = v >= 0;
+        break;
+    case OPTION_BOOL:
+        v = strcmp(text, "true") == 0;
+        good = v != 0 || strcmp(text, "false") == 0;
+        break;
+    default:
+        good = read_number(o, text, &v);
+        if (good && (v < o->min || v > o->max))
+            return refuse_range(o, text, v, where, e);
+        good = good && (o->kind == OPTION_NUMBER || v == floor(v));
+    }
+    if (!good)
+        return refuse(o, text, where, e);
+    if (o->kind == OPTION_TEXT || o->kind == OPTION_NAME || o->kind == OPTION_ADDRESS ||
+        o->kind == OPTION_WORD)
+        put_text(o, object, text, arena);
+    else
+        put_number(o, object, v);
+    return 0;
+}
+
+void option_set_defaults(const struct option_table *t, void *object, struct arena *arena)
+{
+    for (size_t i = 0; i < t->n; i++) {
+        if (t->rows[i].fallback)
+            option_set(&t->rows[i], object, t->rows[i].fallback, arena, t->rows[i].name, NULL);
+    }
+}
+
+/* A plain scalar where no reader of YAML can take it for something else, quotes otherwise. */
+static void write_text(const char *s, struct buf *b)
+{
+    static const char letters[] = "abcdefghijklmnopqrstuvwxyzABCDEFGHIJKLMNOPQRSTUVWXYZ";
+    static const char others[] =
+        "abcdefghijklmnopqrstuvwxyzABCDEFGHIJKLMNOPQRSTUVWXYZ0123456789_./-";
+    bool plain = *s && (strchr(letters, *s) || strncmp(s, "./", 2) == 0 || *s == '/') &&
+                 s[strspn(s, others)] == '\0' && strcasecmp(s, "null") != 0;
+    if (plain)
+        buf_adds(b, s);
+    else
+        json_write_string(b, s, strlen(s));
+}
+
+void option_write(const struct option *o, const void *object, struct buf *b)
+{
+    switch (o->kind) {
+    case OPTION_TEXT:
+    case OPTION_NAME:
+        write_text(get_text(o, object), b);
+        break;
+    case OPTION_ADDRESS: /* its form leaves one meaning, except with a bracket or colon first */
+        if (strchr("[:", *get_text(o, object)))
+            json_write_string(b, get_text(o, object), strlen(get_text(o, object)));
+        else
+            buf_adds(b, get_text(o, object));
+        break;
+    case OPTION_WORD:
+        buf_adds(b, get_text(o, object));
+        break;
+    case OPTION_ENUM:
+        buf_adds(b, o->words[(int)get_number(o, object)]);
+        break;
+    case OPTION_BOOL:
+        buf_adds(b, get_number(o, object) != 0 ? "true" : "false");
+        break;
+    default:
+        write_number(o, get_number(o, object), b);
+    }
+}
+
+bool option_equal(const struct option *o, const void *a, const void *b)
+{
+    if (o->kind == OPTION_TEXT || o->kind == OPTION_NAME || o->kind == OPTION_ADDRESS ||
+        o->kind == OPTION_WORD)
+        return strcmp(get_text(o, a), get_text(o, b)) == 0;
+    return get_number(o, a) == get_number(o, b);
+}

@@ -1,0 +1,173 @@
+/*
+ * What can be configured. A new option is a row here and a field in config.h, nothing else.
+ */
+#include "config_table.h"
+
+#include <string.h>
+
+#define KIB    1024.0
+#define MIB    (1024 * KIB)
+#define GIB    (1024 * MIB)
+#define SECOND 1000.0
+#define MINUTE (60 * SECOND)
+#define HOUR   (60 * MINUTE)
+
+#define FIELD(type, member) offsetof(struct type, member), sizeof(((struct type *)0)->member)
+#define CONFIG(member)      FIELD(config, member)
+#define MODEL(member)       FIELD(config_model, member)
+#define BACKEND(member)     FIELD(config_backend, member)
+
+static const char *const log_levels[] = {"debug", "info", "warn", "error", NULL};
+static const char *const log_formats[] = {"text", "json", NULL};
+static const char *const kv_types[] = {"f16", "f32", NULL};
+static const char *const kernel_sets[] = {"auto", "scalar", "avx2", "avx512", "avx512vnni", NULL};
+static const char *const yarn_betas[] = {"llama", "file", NULL};
+static const char *const thinkings[] = {"never", "off", "on", "always", NULL};
+static const char *const backend_kinds[] = {"local", "openai", NULL};
+
+static const struct option options[] = {
+    {"listen", OPTION_ADDRESS, CONFIG(listen), 0, 0, "127.0.0.1:8080", NULL, false,
+     "The address to serve on; port 0 takes a free one."},
+    {"data", OPTION_TEXT, CONFIG(data), 0, 0, "./data", NULL, false,
+     "The folder of the database; made if it is missing."},
+
+    {"log.level", OPTION_ENUM, CONFIG(log_level), 0, 0, "info", log_levels, true,
+     "The least grave lines that are logged."},
+    {"log.format", OPTION_ENUM, CONFIG(log_json), 0, 0, "text", log_formats, true,
+     "How a line of the log is written."},
+
+    {"limits.connections", OPTION_INT, CONFIG(http.connections), 1, 1000000, "20000", NULL, true,
+     "Connections open at once; accepting pauses beyond that."},
+    {"limits.head_bytes", OPTION_BYTES, CONFIG(http.head_bytes), 1 * KIB, 1 * MIB, "16KiB", NULL,
+     true, "The largest request line with header fields."},
+    {"limits.head_fields", OPTION_INT, CONFIG(http.head_fields), 8, 10000, "100", NULL, true,
+     "Header fields of one request."},
+    {"limits.body_bytes", OPTION_BYTES, CONFIG(http.body_bytes), 1 * KIB, 1 * GIB, "4MiB", NULL,
+     true, "The largest request body."},
+    {"limits.json_depth", OPTION_INT, CONFIG(json_depth), 8, 1000, "64", NULL, true,
+     "How deep a request's JSON may nest."},
+    {"limits.head_timeout", OPTION_MS, CONFIG(http.head_timeout_ms), 100, 1 * HOUR, "10s", NULL,
+     true, "From the first byte of a request's head to its end."},
+    {"limits.body_timeout", OPTION_MS, CONFIG(http.body_timeout_ms), 100, 1 * HOUR, "60s", NULL,
+     true, "From the end of the head to the end of the body."},
+    {"limits.idle_timeout", OPTION_MS, CONFIG(http.idle_timeout_ms), 100, 1 * HOUR, "75s", NULL,
+     true, "How long a connection may wait for its next request."},
+    {"limits.stall_timeout", OPTION_MS, CONFIG(http.stall_timeout_ms), 100, 1 * HOUR, "60s", NULL,
+     true, "How long a client may take none of the bytes that wait for it."},
+    {"limits.stream_bytes", OPTION_BYTES, CONFIG(http.stream_bytes), 1 * KIB, 64 * MIB, "64KiB",
+     NULL, true, "A stream waits for its client beyond this many unsent bytes."},
+    {"limits.messages", OPTION_INT, CONFIG(api.messages), 1, 1000000, "4096", NULL, true,
+     "Messages of one request."},
+    {"limits.choices", OPTION_INT, CONFIG(api.choices), 1, 128, "5", NULL, true,
+     "The greatest `n` of a request."},
+    {"limits.stops", OPTION_INT, CONFIG(api.stops), 0, 64, "5", NULL, true,
+     "Stop strings of one request."},
+    {"limits.stop_bytes", OPTION_INT, CONFIG(api.stop_bytes), 1, 4096, "256", NULL, true,
+     "The longest stop string, in bytes."},
+    {"limits.logit_biases", OPTION_INT, CONFIG(api.logit_biases), 0, 100000, "1024", NULL, true,
+     "Entries of one request's logit_bias."},
+    {"limits.tools", OPTION_INT, CONFIG(api.tools), 0, 1024, "128", NULL, true,
+     "Tools of one request."},
+    {"limits.keep_alive", OPTION_MS, CONFIG(keep_alive_ms), 100, 10 * MINUTE, "10s", NULL, true,
+     "A stream that is silent for so long gets a comment line."},
+    {"limits.drain", OPTION_MS, CONFIG(drain_ms), 0, 1 * HOUR, "30s", NULL, true,
+     "How long running calls may go on after SIGTERM."},
+    {"limits.call_timeout", OPTION_MS, CONFIG(call_timeout_ms), 0, 24 * HOUR, "15m", NULL, true,
+     "From a call's acceptance to the end of its reply; 0 for no limit."},
+
+    {"engine.gguf", OPTION_TEXT, CONFIG(engine.gguf), 0, 0, "", NULL, false,
+     "The file of the weights; empty for the built-in model."},
+    {"engine.threads", OPTION_INT, CONFIG(engine.threads), 0, 1024, "0", NULL, false,
+     "Compute threads; 0 takes one a core."},
+    {"engine.sequences", OPTION_INT, CONFIG(engine.sequences), 1, 1024, "16", NULL, false,
+     "Replies that are computed together."},
+    {"engine.queue", OPTION_INT, CONFIG(engine.queue), 0, 100000, "256", NULL, false,
+     "Calls that may wait for their turn."},
+    {"engine.chunk_tokens", OPTION_INT, CONFIG(engine.chunk_tokens), 1, 4096, "64", NULL, false,
+     "Tokens of a prompt that are computed in one step."},
+    {"engine.kv_tokens", OPTION_INT, CONFIG(engine.kv_tokens), 256, 16777216, "32768", NULL, false,
+     "Size of the KV cache in tokens, shared by all replies."},
+    {"engine.kv_type", OPTION_ENUM, CONFIG(engine.kv_f32), 0, 0, "f16", kv_types, false,
+     "Numbers of the KV cache."},
+    {"engine.kernels", OPTION_WORD, CONFIG(engine.kernels), 0, 0, "auto", kernel_sets, false,
+     "The instruction set; auto takes the best that the processor has."},
+    {"engine.yarn_beta", OPTION_ENUM, CONFIG(engine.yarn_beta_file), 0, 0, "llama", yarn_betas,
+     false, "YaRN's beta_fast and beta_slow: 32 and 1 as llama.cpp takes them, or the file's."},
+};
+
+static const struct option model_options[] = {
+    {"id", OPTION_NAME, MODEL(api.id), 0, 0, NULL, NULL, true, "The name that requests give."},
+    {"context", OPTION_INT, MODEL(api.context_tokens), 16, 16777216, "262144", NULL, true,
+     "Tokens that prompt and reply may have together."},
+    {"created", OPTION_DATE, MODEL(api.created), 0, 32503680000.0, "0", NULL, true,
+     "The date that GET /v1/models tells."},
+    {"thinking", OPTION_ENUM, MODEL(api.thinking), 0, 0, "never", thinkings, true,
+     "on and off are defaults that a request may change."},
+    {"strict", OPTION_BOOL, MODEL(api.strict), 0, 0, "false", NULL, true,
+     "Refuses values out of range as Moonshot's API does; false brings them into range."},
+    {"temperature", OPTION_NUMBER, MODEL(api.temperature), 0, 2, "1", NULL, true,
+     "The default of a reply that thinks."},
+    {"temperature_instant", OPTION_NUMBER, MODEL(api.temperature_instant), 0, 2, "0.6", NULL, true,
+     "The default of a reply that does not think."},
+    {"top_p", OPTION_NUMBER, MODEL(api.top_p), 0, 1, "1", NULL, true, "The default of top_p."},
+    {"fixed_sampling", OPTION_BOOL, MODEL(api.fixed_sampling), 0, 0, "false", NULL, true,
+     "With strict: temperature, top_p, n and the penalties cannot be changed."},
+    {"max_tokens", OPTION_INT, MODEL(api.max_tokens), 0, 16777216, "0", NULL, true,
+     "The default length of a reply; 0 takes what the context leaves."},
+    {"backend", OPTION_NAME, MODEL(backend), 0, 0, "local", NULL, true,
+     "The backend that answers; a name of the list below."},
+};
+
+static const struct option backend_options[] = {
+    {"name", OPTION_NAME, BACKEND(name), 0, 0, NULL, NULL, false, "The name that models give."},
+    {"kind", OPTION_ENUM, BACKEND(kind), 0, 0, "local", backend_kinds, false,
+     "local is the engine in this process."},
+};
+
+#define TABLE(rows)                                                                                \
+    {                                                                                              \
+        rows, sizeof rows / sizeof rows[0]                                                         \
+    }
+const struct option_table config_options = TABLE(options);
+const struct option_table config_model_options = TABLE(model_options);
+const struct option_table config_backend_options = TABLE(backend_options);
+
+/* Dates are those of the releases. */
+const struct config_default_model config_default_models[] = {
+    {"kimi-k3", "1048576", "2026-07-01", "on", "1", "1", "0.95", "true"},
+    {"kimi-k2.6", "262144", "2026-04-20", "on", "1", "0.6", "0.95", "true"},
+    {"kimi-k2.5", "262144", "2026-01-27", "on", "1", "0.6", "0.95", "true"},
+    {"kimi-k2-thinking", "262144", "2025-11-06", "always", "1", "0.6", "1", "false"},
+    {"kimi-k2-thinking-turbo", "262144", "2025-11-06", "always", "1", "0.6", "1", "false"},
+    {"kimi-k2-instruct-0905", "262144", "2025-09-05", "never", "1", "0.6", "1", "false"},
+    {"kimi-k2-0905-preview", "262144", "2025-09-05", "never", "1", "0.6", "1", "false"},
+    {"kimi-k2-turbo-preview", "262144", "2025-08-01", "never", "1", "0.6", "1", "false"},
+    {"kimi-k2-0711-preview", "131072", "2025-07-11", "never", "1", "0.6", "1", "false"},
+};
+const size_t config_n_default_models =
+    sizeof config_default_models / sizeof config_default_models[0];
+
+bool config_default_model(const char *id, struct config_model *out, struct arena *arena)
+{
+    const struct config_default_model *m = config_default_models;
+    const struct config_default_model *end = m + config_n_default_models;
+    while (m < end && strcmp(m->id, id) != 0)
+        m++;
+    if (m == end)
+        return false;
+    const char *const pairs[][2] = {
+        {"id", m->id},
+        {"context", m->context},
+        {"created", m->created},
+        {"thinking", m->thinking},
+        {"temperature", m->temperature},
+        {"temperature_instant", m->temperature_instant},
+        {"top_p", m->top_p},
+        {"fixed_sampling", m->fixed_sampling},
+    };
+    option_set_defaults(&config_model_options, out, arena);
+    for (size_t i = 0; i < sizeof pairs / sizeof pairs[0]; i++)
+        option_set(option_find(&config_model_options, pairs[i][0]), out, pairs[i][1], arena, "",
+                   NULL);
+    return true;
+}
