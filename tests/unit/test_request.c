@@ -317,8 +317,9 @@ static void values_are_read(void **state)
 static void the_lenient_profile_takes_what_other_servers_take(void **state)
 {
     static const char *const good[] = {
-        "\"temperature\":2,\"top_p\":1,\"n\":1,\"frequency_penalty\":0,\"presence_penalty\":0,"
-        "\"logprobs\":false,\"parallel_tool_calls\":true,\"service_tier\":\"auto\",\"store\":false",
+        ("\"temperature\":2,\"top_p\":1,\"n\":1,\"frequency_penalty\":0,\"presence_penalty\":0,"
+         "\"logprobs\":false,\"parallel_tool_calls\":true,\"service_tier\":\"auto\",\"store\":"
+         "false"),
         "\"stream_options\":{\"include_usage\":true}",
         "\"top_logprobs\":0",
         "\"reasoning_effort\":\"whatever\"",
