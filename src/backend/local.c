@@ -28,8 +28,7 @@ struct local {
 
 static struct engine_text copy_text(struct arena *a, struct api_text t)
 {
-    return (struct engine_text){.data = arena_strndup(a, t.len ? t.data : "", t.len),
-                                .len = t.len};
+    return (struct engine_text){.data = arena_strndup(a, t.len ? t.data : "", t.len), .len = t.len};
 }
 
 static enum engine_role role_of(enum api_role role)
@@ -168,8 +167,7 @@ static const struct backend_kind local_kind = {
 };
 
 /* The entries of a piece's log-probabilities in the wire room's form. */
-static struct api_logprob *logprobs_of(struct arena *a, const struct engine_logprob *from,
-                                       size_t n)
+static struct api_logprob *logprobs_of(struct arena *a, const struct engine_logprob *from, size_t n)
 {
     struct api_logprob *to = arena_alloc(a, (n + 1) * sizeof *to);
     for (size_t i = 0; i < n; i++) {

@@ -105,8 +105,11 @@ static void post_piece(struct scheduler *s, struct choice *c, struct buf *text, 
         c->held_arena = NULL;
         c->n_held = 0;
     }
-    struct engine_event ev = {.number = c->work->job->number, .kind = ENGINE_PIECE,
-                              .choice = c->index, .piece_arena = a, .piece = p};
+    struct engine_event ev = {.number = c->work->job->number,
+                              .kind = ENGINE_PIECE,
+                              .choice = c->index,
+                              .piece_arena = a,
+                              .piece = p};
     engine_post(s->events, &ev);
     buf_reset(text);
 }
@@ -124,8 +127,8 @@ static void finish(struct scheduler *s, struct choice *c, enum engine_finish how
         forget_logprobs(c);
     post_piece(s, c, &c->reasoning, true, false);
     post_piece(s, c, &c->content, false, true);
-    struct engine_event ev = {.number = c->work->job->number, .kind = ENGINE_FINISH,
-                              .choice = c->index, .finish = how};
+    struct engine_event ev = {
+        .number = c->work->job->number, .kind = ENGINE_FINISH, .choice = c->index, .finish = how};
     engine_post(s->events, &ev);
 }
 

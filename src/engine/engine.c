@@ -63,7 +63,9 @@ static int open_file(struct engine *g, const struct engine_options *o, struct er
         return rc;
     const char *base = o->gguf_path ? strrchr(o->gguf_path, '/') : NULL;
     g->name = string_key(g->gguf, "general.name",
-                         base ? base + 1 : o->gguf_path ? o->gguf_path : "model");
+                         base           ? base + 1
+                         : o->gguf_path ? o->gguf_path
+                                        : "model");
     g->architecture = string_key(g->gguf, "general.architecture", "");
     return 0;
 }

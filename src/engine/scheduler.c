@@ -71,8 +71,7 @@ static void remove_choice(struct scheduler *s, int at)
     s->n_promised--;
     choice_free(c);
     s->n_running--;
-    memmove(&s->running[at], &s->running[at + 1],
-            (size_t)(s->n_running - at) * sizeof *s->running);
+    memmove(&s->running[at], &s->running[at + 1], (size_t)(s->n_running - at) * sizeof *s->running);
 }
 
 static void remove_work(struct scheduler *s, struct work *w)
@@ -180,8 +179,7 @@ static struct work **next_in_line(struct scheduler *s)
 
 static void begin_choice(struct scheduler *s, struct work *w)
 {
-    struct choice *c =
-        choice_new(w, w->begun, ++s->next_serial, s->tokenizer, s->vocabulary);
+    struct choice *c = choice_new(w, w->begun, ++s->next_serial, s->tokenizer, s->vocabulary);
     int cached = kv_seq_begin(s->kv, &c->kv, c->tokens, c->n_tokens);
     if (w->begun == 0)
         w->cached_tokens = cached;
@@ -196,8 +194,10 @@ static void begin_work(struct scheduler *s, struct work *w)
     begin_choice(s, w);
     atomic_fetch_add(&s->prompt_tokens, (unsigned)w->n_prompt);
     atomic_fetch_add(&s->cached_tokens, (unsigned)w->cached_tokens);
-    struct engine_event ev = {.number = w->job->number, .kind = ENGINE_STARTED,
-                              .prompt_tokens = w->n_prompt, .cached_tokens = w->cached_tokens};
+    struct engine_event ev = {.number = w->job->number,
+                              .kind = ENGINE_STARTED,
+                              .prompt_tokens = w->n_prompt,
+                              .cached_tokens = w->cached_tokens};
     engine_post(s->events, &ev);
 }
 

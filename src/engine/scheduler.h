@@ -20,13 +20,13 @@
 /* A job whose prompt is tokens. Made by the preparing thread, then the scheduler's alone. */
 struct work {
     struct engine_job *job;
-    struct work *next;   /* in the waiting line */
+    struct work *next; /* in the waiting line */
     int32_t *prompt;
     int n_prompt;
     enum template_state start; /* where the reply begins */
-    int context_tokens;  /* of this call */
-    int max_tokens;      /* of one choice; at least 1 */
-    int begun, running;  /* choices */
+    int context_tokens;        /* of this call */
+    int max_tokens;            /* of one choice; at least 1 */
+    int begun, running;        /* choices */
     int cached_tokens, completion_tokens, reasoning_tokens;
 };
 
@@ -34,12 +34,12 @@ struct work {
 struct choice {
     struct work *work;
     int index;
-    uint64_t serial;     /* age: older ones never make room for younger ones */
+    uint64_t serial; /* age: older ones never make room for younger ones */
     struct kv_seq kv;
-    bool parked;         /* its cache was taken for an older one; it will be evaluated anew */
-    int32_t *tokens;     /* prompt, then what was generated */
+    bool parked;     /* its cache was taken for an older one; it will be evaluated anew */
+    int32_t *tokens; /* prompt, then what was generated */
     int n_tokens, generated;
-    int take;            /* tokens it has in the step that is being built */
+    int take; /* tokens it has in the step that is being built */
     struct sampler *sampler;
     struct textflow *flow;
     struct buf reasoning, content; /* of one token's text; empty between tokens */
@@ -71,10 +71,10 @@ struct scheduler {
     struct work *waiting, **waiting_end;
     struct choice **running; /* ascending serial */
     int n_running;
-    int n_promised;          /* choices of begun works that have not ended yet */
+    int n_promised; /* choices of begun works that have not ended yet */
     uint64_t next_serial;
     struct model_token *batch;
-    float *logits, *raw;     /* raw: one row, kept when log-probabilities are wanted */
+    float *logits, *raw; /* raw: one row, kept when log-probabilities are wanted */
     atomic_int load_running, load_waiting;
     atomic_ullong prompt_tokens, cached_tokens, generated_tokens, steps;
 };
@@ -91,8 +91,8 @@ void scheduler_done(struct scheduler *s); /* frees what runs and waits, without 
 void scheduler_run(struct scheduler *s);  /* the thread: until SCHED_STOP */
 
 /* One choice (choice.c). */
-struct choice *choice_new(struct work *w, int index, uint64_t serial,
-                          const struct tokenizer *t, int vocabulary);
+struct choice *choice_new(struct work *w, int index, uint64_t serial, const struct tokenizer *t,
+                          int vocabulary);
 void choice_free(struct choice *c);
 /* Picks the next token from logits and gives out its text. Returns true when the choice is
  * complete; its ENGINE_FINISH is posted then. */

@@ -1,0 +1,276 @@
+/*
+ * What a client is sent: whole replies, faults, and streams with back-pressure.
+ *
+ * Text of a choice gathers in its buffers. For a whole reply it stays there until the end; in a
+ * stream it leaves at once as one chunk while the client keeps up. When a slow client leaves
+ * more than limits.stream_bytes unsent, text goes on gathering and leaves as one larger chunk
+ * when the socket has drained, so that a stream's memory is bounded by the text of its reply and
+ * not by the number of its events.
+ */
+#include "base/clock.h"
+#include "call.h"
+
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+
+enum { HEADERS_MAX = 16, BODY_MAX_BYTES = 256 << 20, EVENT_MAX_BYTES = 160 << 20 };
+
+struct headers {
+    struct http_header list[HEADERS_MAX];
+    size_t n;
+};
+
+static void add(struct headers *h, const char *name, const char *value)
+{
+    h->list[h->n++] = (struct http_header){.name = name, .value = value};
+}
+
+static void add_common(struct headers *h, const struct call *c)
+{
+    add(h, "x-trace-id", c->trace_id);
+    add(h, "x-request-id", c->trace_id);
+    add(h, "access-control-allow-origin", "*");
+    add(h, "access-control-expose-headers",
+        "x-trace-id, x-request-id, x-should-retry, retry-after");
+}
+
+/* The answer to a browser that asks before it calls from another origin. Keys travel in a
+ * header and never in a cookie, so every origin may. */
+static void add_preflight(struct headers *h)
+{
+    add(h, "access-control-allow-methods", "GET, POST, OPTIONS");
+    add(h, "access-control-allow-headers",
+        "authorization, content-type, accept, x-request-id, traceparent, "
+        "x-stainless-lang, x-stainless-package-version, x-stainless-os, x-stainless-arch, "
+        "x-stainless-runtime, x-stainless-runtime-version, x-stainless-retry-count, "
+        "x-stainless-timeout, x-stainless-helper-method");
+    add(h, "access-control-max-age", "86400");
+}
+
+void answer_body(struct call *c, int status, const char *type, const void *body, size_t len)
+{
+    struct headers h = {0};
+    add_common(&h, c);
+    if (type)
+        add(&h, "content-type", type);
+    else
+        add_preflight(&h);
+    c->status = status;
+    http_reply(c->x, status, h.list, h.n, body, len);
+}
+
+void answer_json(struct call *c, struct buf *body)
+{
+    if (body->failed) {
+        struct fault f;
+        fault_set(&f, FAULT_INTERNAL, NULL, "The reply grew past what this server can hold.");
+        answer_fault(c, &f);
+        return;
+    }
+    answer_body(c, 200, "application/json; charset=utf-8", body->data, body->len);
+}
+
+/* Takes back what a 405 must name from the message's own table row. */
+static void add_allow(struct headers *h, const struct call *c, char *allow, size_t size)
+{
+    route_find(call_routes, call_n_routes, http_method(c->x), http_path(c->x), allow, size);
+    add(h, "allow", allow);
+}
+
+static void send_fault(struct call *c, const struct fault *f, const struct buf *body)
+{
+    struct headers h = {0};
+    char retry[16], allow[64];
+    add_common(&h, c);
+    add(&h, "content-type", "application/json; charset=utf-8");
+    add(&h, "x-should-retry", fault_retry(f->kind) ? "true" : "false");
+    if (f->kind == FAULT_METHOD)
+        add_allow(&h, c, allow, sizeof allow);
+    if (fault_status(f->kind) == 401)
+        add(&h, "www-authenticate", "Bearer");
+    if (f->retry_after_s) {
+        snprintf(retry, sizeof retry, "%d", f->retry_after_s);
+        add(&h, "retry-after", retry);
+    }
+    c->status = fault_status(f->kind);
+    http_reply(c->x, c->status, h.list, h.n, body->data, body->len);
+}
+
+static void write_stream(struct call *c, struct buf *b)
+{
+    if (b->len)
+        http_stream_write(c->x, b->data, b->len);
+    c->last_write_ms = clock_mono_ms();
+}
+
+static void close_stream(struct call *c, struct buf *last)
+{
+    write_stream(c, last);
+    c->stream_over = true;
+    http_stream_end(c->x);
+}
+
+void answer_fault(struct call *c, const struct fault *f)
+{
+    struct buf b;
+    buf_init(&b, 1 << 16);
+    if (c->streaming) {
+        fault_event(&b, f, c->trace_id);
+        close_stream(c, &b);
+    } else {
+        fault_body(&b, f, c->trace_id);
+        send_fault(c, f, &b);
+    }
+    buf_done(&b);
+}
+
+/* --- streams --- */
+
+static void open_stream(struct call *c)
+{
+    struct headers h = {0};
+    if (c->streaming)
+        return;
+    add_common(&h, c);
+    add(&h, "content-type", "text/event-stream; charset=utf-8");
+    add(&h, "cache-control", "no-cache");
+    add(&h, "x-accel-buffering", "no");
+    c->streaming = true;
+    c->status = 200;
+    http_stream_start(c->x, 200, h.list, h.n);
+}
+
+void answer_start(struct call *c)
+{
+    struct buf b;
+    if (!c->request.stream || c->roles_sent)
+        return;
+    open_stream(c);
+    buf_init(&b, 1 << 20);
+    for (size_t i = 0; i < c->n_choices; i++)
+        api_chunk_role(&b, &c->head, (int)i);
+    write_stream(c, &b);
+    c->roles_sent = true;
+    buf_done(&b);
+}
+
+void answer_keep_alive(struct call *c)
+{
+    struct buf b;
+    open_stream(c);
+    buf_init(&b, 64);
+    api_chunk_keep_alive(&b);
+    write_stream(c, &b);
+    buf_done(&b);
+}
+
+static struct api_text text_of(const struct buf *b)
+{
+    return (struct api_text){.data = b->len ? b->data : "", .len = b->len};
+}
+
+/* Writes what one choice has gathered. */
+static void write_choice(struct call *c, size_t i, struct buf *out)
+{
+    struct call_choice *choice = &c->choices[i];
+    if (choice->reasoning.len || choice->content.len || choice->logprobs.len)
+        api_chunk_text(out, &c->head, (int)i, text_of(&choice->reasoning),
+                       text_of(&choice->content),
+                       c->request.logprobs && choice->logprobs.len ? choice->logprobs.data : NULL,
+                       choice->logprobs.len);
+    buf_reset(&choice->reasoning);
+    buf_reset(&choice->content);
+    buf_reset(&choice->logprobs);
+    if (choice->finish != API_FINISH_NONE && !choice->finish_sent) {
+        api_chunk_finish(out, &c->head, (int)i, choice->finish);
+        choice->finish_sent = true;
+    }
+}
+
+static void end_stream(struct call *c, struct buf *out)
+{
+    if (c->route == ROUTE_CHAT_KIMI || c->request.include_usage)
+        api_chunk_usage(out, &c->head, &c->usage);
+    api_chunk_done(out);
+    close_stream(c, out);
+}
+
+static bool client_keeps_up(const struct call *c)
+{
+    return http_pending(c->x) < c->snapshot->config->http.stream_bytes;
+}
+
+void answer_flush(struct call *c)
+{
+    struct buf b;
+    if (!c->roles_sent || c->stream_over || !client_keeps_up(c))
+        return;
+    buf_init(&b, EVENT_MAX_BYTES);
+    for (size_t i = 0; i < c->n_choices; i++)
+        write_choice(c, i, &b);
+    if (c->backend_done)
+        end_stream(c, &b);
+    else if (b.len)
+        write_stream(c, &b);
+    buf_done(&b);
+}
+
+/* --- the reply --- */
+
+static void overflow(struct call *c)
+{
+    struct fault f;
+    fault_set(&f, FAULT_INTERNAL, NULL, "The reply grew past what this server can hold.");
+    call_refuse(c, &f);
+}
+
+void answer_piece(struct call *c, const struct backend_piece *piece)
+{
+    struct call_choice *choice = &c->choices[piece->choice];
+    buf_add(&choice->reasoning, piece->reasoning.data, piece->reasoning.len);
+    buf_add(&choice->content, piece->content.data, piece->content.len);
+    for (size_t i = 0; i < piece->n_logprobs; i++)
+        api_logprob_write(&choice->logprobs, &piece->logprobs[i], choice->logprobs.len > 0);
+    if (choice->reasoning.failed || choice->content.failed || choice->logprobs.failed)
+        overflow(c);
+    else if (c->request.stream)
+        answer_flush(c);
+}
+
+void answer_finish(struct call *c, int choice, enum api_finish finish)
+{
+    c->choices[choice].finish = finish;
+    if (c->request.stream)
+        answer_flush(c);
+}
+
+static void send_whole(struct call *c)
+{
+    struct api_choice *list = mem_array(c->n_choices, sizeof *list);
+    struct buf b;
+    buf_init(&b, BODY_MAX_BYTES);
+    for (size_t i = 0; i < c->n_choices; i++) {
+        const struct call_choice *from = &c->choices[i];
+        list[i] = (struct api_choice){.content = text_of(&from->content),
+                                      .reasoning = text_of(&from->reasoning),
+                                      .has_reasoning = from->reasoning.len > 0,
+                                      .wants_logprobs = c->request.logprobs,
+                                      .logprobs_json = text_of(&from->logprobs).data,
+                                      .logprobs_len = from->logprobs.len,
+                                      .finish = from->finish};
+    }
+    api_reply_write(&b, &c->head, list, c->n_choices, &c->usage);
+    answer_json(c, &b);
+    buf_done(&b);
+    free(list);
+}
+
+void answer_end(struct call *c)
+{
+    c->backend_done = true;
+    if (c->request.stream)
+        answer_flush(c);
+    else
+        send_whole(c);
+}

@@ -1,0 +1,345 @@
+/*
+ * `moongate serve`: opens the rooms in order, runs the loop, closes them in the other order.
+ *
+ * Signals: SIGHUP reads the configuration anew (calls under way keep the old one); SIGTERM and
+ * SIGINT stop accepting and let running calls finish within drain_ms; a second one ends at once.
+ */
+#include "base/clock.h"
+#include "base/log.h"
+#include "call.h"
+#include "command.h"
+#include "config.h"
+#include "embed.h"
+#include "engine/engine.h"
+
+#include <event2/event.h>
+#include <getopt.h>
+#include <signal.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/resource.h>
+#include <unistd.h>
+
+enum { OVERRIDES_MAX = 64, N_SIGNALS = 3, KEY_QUEUE = 65536 };
+
+struct server {
+    struct app app;
+    const char *config_file;
+    struct config_override overrides[OVERRIDES_MAX];
+    size_t n_overrides;
+    struct event *signals[N_SIGNALS], *drain;
+    int64_t loading_since_ms, told_ms;
+};
+
+static const char usage[] =
+    "Usage: moongate serve [OPTION]...\n"
+    "Answers the API until it is told to stop (Ctrl-C or SIGTERM: running replies finish first).\n"
+    "\n"
+    "  --config FILE        configuration (default: moongate.yaml here, if there is one)\n"
+    "  --data DIR           where keys are kept (default: ./data)\n"
+    "  --listen ADDR:PORT   default 127.0.0.1:8080; port 0 takes a free one\n"
+    "  --gguf FILE          open weights instead of the built-in demonstration model\n"
+    "  --set NAME=VALUE     any option of the configuration; may be given more than once\n"
+    "  --help               this text; `moongate config show` prints all options\n";
+
+/* --- the command line --- */
+
+static int add_override(struct server *s, const char *name, const char *value)
+{
+    if (s->n_overrides == OVERRIDES_MAX) {
+        fprintf(stderr, "moongate: more than %d options\n", OVERRIDES_MAX);
+        return 2;
+    }
+    s->overrides[s->n_overrides++] = (struct config_override){.name = name, .value = value};
+    return 0;
+}
+
+static int add_set(struct server *s, char *text)
+{
+    char *equals = strchr(text, '=');
+    if (!equals) {
+        fprintf(stderr, "moongate: --set wants NAME=VALUE, not %s\n", text);
+        return 2;
+    }
+    *equals = '\0';
+    return add_override(s, text, equals + 1);
+}
+
+/* 0 to go on, -1 after --help, 2 for a mistake. */
+static int read_options(struct server *s, int argc, char **argv)
+{
+    static const struct option options[] = {{"config", required_argument, NULL, 'c'},
+                                            {"data", required_argument, NULL, 'd'},
+                                            {"listen", required_argument, NULL, 'l'},
+                                            {"gguf", required_argument, NULL, 'g'},
+                                            {"set", required_argument, NULL, 's'},
+                                            {"help", no_argument, NULL, 'h'},
+                                            {NULL, 0, NULL, 0}};
+    int opt, rc = 0;
+    while (!rc && (opt = getopt_long(argc, argv, "", options, NULL)) != -1) {
+        switch (opt) {
+        case 'c':
+            s->config_file = optarg;
+            break;
+        case 'd':
+            rc = add_override(s, "data", optarg);
+            break;
+        case 'l':
+            rc = add_override(s, "listen", optarg);
+            break;
+        case 'g':
+            rc = add_override(s, "engine.gguf", optarg);
+            break;
+        case 's':
+            rc = add_set(s, optarg);
+            break;
+        case 'h':
+            fputs(usage, stdout);
+            return -1;
+        default:
+            fputs("Try `moongate serve --help`.\n", stderr);
+            return 2;
+        }
+    }
+    if (!rc && optind < argc) {
+        fprintf(stderr, "moongate: serve takes no argument %s\n", argv[optind]);
+        rc = 2;
+    }
+    return rc;
+}
+
+/* --- opening --- */
+
+/* Loading tells of itself once it has taken two seconds, then every second. */
+static void tell_progress(void *arg, const char *what, int percent)
+{
+    struct server *s = arg;
+    int64_t now = clock_mono_ms();
+    if (now - s->loading_since_ms < 2000 || now - s->told_ms < 1000)
+        return;
+    s->told_ms = now;
+    fprintf(stderr, "moongate: %s, %d %%\n", what, percent);
+}
+
+static void raise_descriptor_limit(void)
+{
+    struct rlimit r;
+    if (getrlimit(RLIMIT_NOFILE, &r) == 0 && r.rlim_cur < r.rlim_max) {
+        r.rlim_cur = r.rlim_max;
+        setrlimit(RLIMIT_NOFILE, &r);
+    }
+}
+
+static int read_config(struct server *s, struct error *e)
+{
+    struct config *c;
+    int rc = config_read(s->config_file, s->overrides, s->n_overrides, &c, e);
+    if (rc)
+        return rc;
+    s->app.snapshot = mem_zalloc(sizeof *s->app.snapshot);
+    s->app.snapshot->config = c;
+    s->app.snapshot->users = 1;
+    log_setup(c->log_level, c->log_json);
+    return 0;
+}
+
+static int open_engine(struct server *s, struct error *e)
+{
+    const struct config *c = s->app.snapshot->config;
+    bool built_in = !c->engine.gguf || !*c->engine.gguf;
+    struct engine_options o = {.gguf_path = built_in ? NULL : c->engine.gguf,
+                               .gguf_bytes = embed_model,
+                               .gguf_len = (size_t)(embed_model_end - embed_model),
+                               .threads = c->engine.threads,
+                               .sequences = c->engine.sequences,
+                               .queue = c->engine.queue,
+                               .chunk_tokens = c->engine.chunk_tokens,
+                               .kv_tokens = c->engine.kv_tokens,
+                               .kv_f32 = c->engine.kv_f32,
+                               .kernels = c->engine.kernels,
+                               .yarn_beta_file = c->engine.yarn_beta_file,
+                               .progress = tell_progress,
+                               .progress_arg = s};
+    s->loading_since_ms = clock_mono_ms();
+    return local_open(s->app.base, &o, &call_backend, &s->app, &s->app.local, e);
+}
+
+static int open_keys(struct server *s, struct error *e)
+{
+    struct store *store;
+    int rc = store_open(s->app.snapshot->config->data, &store, e);
+    if (rc)
+        return rc;
+    rc = store_writer_open(store, KEY_QUEUE, &s->app.writer, e);
+    if (rc) {
+        store_close(store);
+        return rc;
+    }
+    return gate_open(s->app.base, s->app.writer, call_on_pass, &s->app, &s->app.gate, e);
+}
+
+static struct event_base *open_loop(void)
+{
+    struct event_config *config = event_config_new();
+    event_config_set_flag(config, EVENT_BASE_FLAG_EPOLL_USE_CHANGELIST);
+    struct event_base *base = event_base_new_with_config(config);
+    event_config_free(config);
+    return base;
+}
+
+/* --- reload and drain --- */
+
+static void reload(struct server *s)
+{
+    struct snapshot *old = s->app.snapshot;
+    struct error e = {0};
+    struct buf restart;
+    if (read_config(s, &e)) {
+        log_line(LOG_ERROR_LEVEL, "reload", "kept the old configuration: %s", e.text);
+        return;
+    }
+    buf_init(&restart, 4096);
+    config_needs_restart(old->config, s->app.snapshot->config, &restart);
+    if (restart.len)
+        log_line(LOG_WARN_LEVEL, "reload", "these need a restart: %s", restart.data);
+    buf_done(&restart);
+    snapshot_drop(old);
+    http_set_limits(s->app.http, &s->app.snapshot->config->http);
+    log_line(LOG_INFO_LEVEL, "reload", "the configuration is read anew");
+}
+
+static void on_idle(struct app *app)
+{
+    event_base_loopbreak(app->base);
+}
+
+static void on_drain_end(evutil_socket_t fd, short what, void *arg)
+{
+    struct server *s = arg;
+    (void)fd;
+    (void)what;
+    log_line(LOG_WARN_LEVEL, "drain", "the time is over: %zu requests are cut", s->app.n_calls);
+    event_base_loopbreak(s->app.base);
+}
+
+static void drain(struct server *s)
+{
+    int ms = s->app.snapshot->config->drain_ms;
+    struct timeval tv = {.tv_sec = ms / 1000, .tv_usec = (ms % 1000) * 1000};
+    if (s->app.draining) {
+        log_line(LOG_WARN_LEVEL, "drain", "asked again: %zu requests are cut", s->app.n_calls);
+        event_base_loopbreak(s->app.base);
+        return;
+    }
+    s->app.draining = true;
+    log_line(LOG_INFO_LEVEL, "drain", "stopping: %zu requests are under way", s->app.n_calls);
+    http_drain(s->app.http);
+    if (!s->app.n_calls)
+        event_base_loopbreak(s->app.base);
+    else
+        event_add(s->drain, &tv);
+}
+
+static void on_signal(evutil_socket_t signal, short what, void *arg)
+{
+    (void)what;
+    if (signal == SIGHUP)
+        reload(arg);
+    else
+        drain(arg);
+}
+
+static int open_signals(struct server *s, struct error *e)
+{
+    static const int list[N_SIGNALS] = {SIGTERM, SIGINT, SIGHUP};
+    signal(SIGPIPE, SIG_IGN);
+    s->drain = evtimer_new(s->app.base, on_drain_end, s);
+    for (int i = 0; i < N_SIGNALS; i++) {
+        s->signals[i] = evsignal_new(s->app.base, list[i], on_signal, s);
+        if (!s->signals[i] || event_add(s->signals[i], NULL))
+            return error_set(e, ERR_IO, "cannot watch signals");
+    }
+    return 0;
+}
+
+/* --- all together --- */
+
+static int open_all(struct server *s, struct error *e)
+{
+    struct app *app = &s->app;
+    app->openapi = embed_openapi;
+    app->openapi_len = (size_t)(embed_openapi_end - embed_openapi);
+    app->on_idle = on_idle;
+    app->metrics = metrics_new();
+    raise_descriptor_limit();
+    int rc = read_config(s, e);
+    if (rc)
+        return rc;
+    app->base = open_loop();
+    if (!app->base)
+        return error_set(e, ERR_IO, "cannot make an event loop");
+    call_setup(app);
+    rc = open_keys(s, e);
+    if (!rc)
+        rc = open_engine(s, e);
+    if (!rc)
+        rc = open_signals(s, e);
+    if (!rc)
+        rc = http_open(app->base, app->snapshot->config->listen, &app->snapshot->config->http,
+                       &call_http, app, &app->http, e);
+    return rc;
+}
+
+static void close_all(struct server *s)
+{
+    struct app *app = &s->app;
+    http_close(app->http);
+    gate_close(app->gate);
+    store_writer_close(app->writer);
+    backend_close(app->local);
+    call_cleanup(app);
+    for (int i = 0; i < N_SIGNALS; i++)
+        if (s->signals[i])
+            event_free(s->signals[i]);
+    if (s->drain)
+        event_free(s->drain);
+    snapshot_drop(app->snapshot);
+    metrics_free(app->metrics);
+    if (app->base)
+        event_base_free(app->base);
+}
+
+static void tell_start(const struct server *s)
+{
+    const struct engine_info *i = local_info(s->app.local);
+    log_line(LOG_INFO_LEVEL, "model",
+             "%s: %s, %.1f M parameters, %s, %d layers, context %d, kernels %s, %d threads, "
+             "%d sequences",
+             i->name, i->architecture, (double)i->parameters / 1e6, i->weights, i->layers,
+             i->context_tokens, i->kernels, i->threads, i->sequences);
+    fprintf(stderr, "moongate " MOONGATE_VERSION " listening on http://%s\n",
+            http_address(s->app.http));
+}
+
+int command_serve(int argc, char **argv)
+{
+    struct server *s = mem_zalloc(sizeof *s);
+    struct error e = {0};
+    int rc = read_options(s, argc, argv);
+    if (rc) {
+        free(s);
+        return rc < 0 ? 0 : rc;
+    }
+    rc = open_all(s, &e);
+    if (rc) {
+        fprintf(stderr, "moongate: %s\n", e.text);
+    } else {
+        tell_start(s);
+        event_base_dispatch(s->app.base);
+        log_line(LOG_INFO_LEVEL, "drain", "stopped");
+    }
+    close_all(s);
+    free(s);
+    return rc ? 1 : 0;
+}
