@@ -1,0 +1,63 @@
+# The front door. Each target does its own set-up on Debian 12 (as root, or with sudo).
+#
+#   make run      build, start on 127.0.0.1:8080, print an address, a key and a curl line
+#   make test     unit tests under sanitizers, end-to-end tests against both builds
+#   make check    format, arrows between rooms, banned functions, warnings with gcc and clang
+#   make bench    measure; prints tables with the machine's name
+#   make fuzz     fuzz every target (FUZZ_SECONDS=60 each)
+#   make format   clang-format over the tree
+#   make install  the program into PREFIX (default /usr/local)
+
+PREFIX ?= /usr/local
+JOBS ?= $(shell nproc)
+FUZZ_SECONDS ?= 60
+CMAKE = cmake -G Ninja -S .
+
+.PHONY: run build test unit e2e check bench fuzz format install clean
+
+build:
+	@tools/deps.sh build
+	@$(CMAKE) -B build -DCMAKE_BUILD_TYPE=Release -DMOONGATE_TESTS=OFF -DCMAKE_INSTALL_PREFIX=$(PREFIX) >/dev/null
+	@cmake --build build -j $(JOBS)
+
+run: build
+	@tools/run.sh
+
+build-asan:
+	@tools/deps.sh build test
+	@$(CMAKE) -B build-asan -DCMAKE_BUILD_TYPE=RelWithDebInfo -DMOONGATE_SANITIZE=ON >/dev/null
+	@cmake --build build-asan -j $(JOBS)
+.PHONY: build-asan
+
+unit: build-asan
+	@ctest --test-dir build-asan --output-on-failure -j $(JOBS)
+
+e2e: build
+	@tools/deps.sh test
+	@tools/e2e.sh build/moongate
+
+test: unit build
+	@tools/e2e.sh build/moongate
+	@tools/e2e.sh build-asan/moongate
+
+check:
+	@tools/deps.sh build check
+	@tools/check.sh
+
+bench: build
+	@tools/deps.sh bench
+	@bench/run.sh
+
+fuzz:
+	@tools/deps.sh build check
+	@tools/fuzz.sh $(FUZZ_SECONDS)
+
+format:
+	@tools/deps.sh check
+	@git ls-files '*.c' '*.h' | xargs clang-format -i
+
+install: build
+	@cmake --install build
+
+clean:
+	rm -rf build build-asan build-fuzz build-check

@@ -1,0 +1,44 @@
+#!/bin/sh
+# Installs what is missing for the named purposes (build test check bench) from Debian's
+# packages; says nothing when all is there.
+set -eu
+
+build="gcc cmake ninja-build pkg-config curl ca-certificates libevent-dev libjson-c-dev libpcre2-dev libsodium-dev libsqlite3-dev libyaml-dev"
+test="libcmocka-dev"
+check="clang clang-format libclang-rt-14-dev libcmocka-dev git python3"
+bench="wrk nginx-light python3"
+
+want=""
+for purpose in "$@"; do
+    case $purpose in
+    build) want="$want $build" ;;
+    test) want="$want $test"
+        command -v node >/dev/null || want="$want nodejs"
+        command -v npm >/dev/null || want="$want npm" ;;
+    check) want="$want $check" ;;
+    bench) want="$want $bench" ;;
+    *) echo "deps.sh: no such purpose: $purpose" >&2; exit 2 ;;
+    esac
+done
+
+missing=""
+for package in $want; do
+    case $(dpkg-query -W -f '${Status}' "$package" 2>/dev/null) in
+    *"ok installed"*) ;;
+    *) missing="$missing $package" ;;
+    esac
+done
+[ -n "$missing" ] || exit 0
+
+as_root=""
+if [ "$(id -u)" != 0 ]; then
+    command -v sudo >/dev/null || {
+        echo "These packages are missing; install them as root:$missing" >&2
+        exit 1
+    }
+    as_root=sudo
+fi
+echo "Installing:$missing"
+export DEBIAN_FRONTEND=noninteractive
+# shellcheck disable=SC2086
+$as_root apt-get update -qq && $as_root apt-get install -y -qq --no-install-recommends $missing >/dev/null
