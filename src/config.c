@@ -132,7 +132,7 @@ static int read_environment(struct config *c, struct error *e)
 
 static int read_override(struct config *c, const struct config_override *v, struct error *e)
 {
-    const struct option *o = option_find(&config_options, v->name);
+    const struct config_option *o = option_find(&config_options, v->name);
     char where[NAME_BYTES + 32], shown[OPTION_SHOWN_BYTES];
     struct option_guess g;
 
@@ -188,7 +188,7 @@ void config_needs_restart(const struct config *running, const struct config *fre
 {
     const char *separator = "";
     for (size_t i = 0; i < config_options.n; i++) {
-        const struct option *o = &config_options.rows[i];
+        const struct config_option *o = &config_options.rows[i];
         if (o->reload || option_equal(o, running, fresh))
             continue;
         buf_addf(b, "%s%s", separator, o->name);

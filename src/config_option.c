@@ -31,7 +31,7 @@ static const struct unit time_units[] = {
     {"ms", 1}, {"s", 1000}, {"m", 60e3}, {"h", 3600e3}, {NULL, 0},
 };
 
-const struct option *option_find(const struct option_table *t, const char *name)
+const struct config_option *option_find(const struct option_table *t, const char *name)
 {
     for (size_t i = 0; i < t->n; i++) {
         if (strcmp(t->rows[i].name, name) == 0)
@@ -131,7 +131,7 @@ static void write_with_unit(const struct unit *units, double v, struct buf *b)
         buf_addf(b, "%.0f%s", best ? v / best->factor : v, best ? best->name : "");
 }
 
-static void write_number(const struct option *o, double v, struct buf *b)
+static void write_number(const struct config_option *o, double v, struct buf *b)
 {
     if (o->kind == OPTION_DATE)
         write_date(v, b);
@@ -143,7 +143,7 @@ static void write_number(const struct option *o, double v, struct buf *b)
         buf_addf(b, "%.0f", v);
 }
 
-void option_write_allowed(const struct option *o, struct buf *b)
+void option_write_allowed(const struct config_option *o, struct buf *b)
 {
     switch (o->kind) {
     case OPTION_BOOL:
@@ -173,7 +173,8 @@ void option_write_allowed(const struct option *o, struct buf *b)
     }
 }
 
-static int refuse(const struct option *o, const char *text, const char *where, struct error *e)
+static int refuse(const struct config_option *o, const char *text, const char *where,
+                  struct error *e)
 {
     char shown[OPTION_SHOWN_BYTES];
     const char *hint = o->kind == OPTION_BYTES ? " (units: KiB, MiB, GiB, KB, MB, GB)"
@@ -188,8 +189,8 @@ static int refuse(const struct option *o, const char *text, const char *where, s
     return rc;
 }
 
-static int refuse_range(const struct option *o, const char *text, double v, const char *where,
-                        struct error *e)
+static int refuse_range(const struct config_option *o, const char *text, double v,
+                        const char *where, struct error *e)
 {
     char shown[OPTION_SHOWN_BYTES];
     struct buf b;
@@ -219,7 +220,7 @@ static bool read_date(const char *text, double *out)
 }
 
 /* Digits with an optional sign, fraction (where the kind has one) and unit. */
-static bool read_number(const struct option *o, const char *text, double *out)
+static bool read_number(const struct config_option *o, const char *text, double *out)
 {
     const struct unit *units = units_of(o->kind);
     const char *s = text + (*text == '-');
@@ -248,7 +249,7 @@ static bool read_number(const struct option *o, const char *text, double *out)
     return false;
 }
 
-static void put_number(const struct option *o, void *object, double v)
+static void put_number(const struct config_option *o, void *object, double v)
 {
     char *field = (char *)object + o->offset;
     bool as_bool = v != 0;
@@ -267,7 +268,7 @@ static void put_number(const struct option *o, void *object, double v)
     }
 }
 
-static double get_number(const struct option *o, const void *object)
+static double get_number(const struct config_option *o, const void *object)
 {
     const char *field = (const char *)object + o->offset;
     double v;
@@ -290,20 +291,21 @@ static double get_number(const struct option *o, const void *object)
     return (double)as_int64;
 }
 
-static const char *get_text(const struct option *o, const void *object)
+static const char *get_text(const struct config_option *o, const void *object)
 {
     const char *s;
     memcpy(&s, (const char *)object + o->offset, sizeof s);
     return s;
 }
 
-static void put_text(const struct option *o, void *object, const char *text, struct arena *arena)
+static void put_text(const struct config_option *o, void *object, const char *text,
+                     struct arena *arena)
 {
     char *copy = arena_strndup(arena, text, strlen(text));
     memcpy((char *)object + o->offset, &copy, sizeof copy);
 }
 
-static int word_index(const struct option *o, const char *text)
+static int word_index(const struct config_option *o, const char *text)
 {
     for (int i = 0; o->words[i]; i++) {
         if (strcmp(o->words[i], text) == 0)
@@ -350,7 +352,7 @@ static bool address_is_clean(const char *s)
     return strchr(s, ':') == colon;
 }
 
-int option_set(const struct option *o, void *object, const char *text, struct arena *arena,
+int option_set(const struct config_option *o, void *object, const char *text, struct arena *arena,
                const char *where, struct error *e)
 {
     double v = 0;
@@ -415,7 +417,7 @@ static void write_text(const char *s, struct buf *b)
         json_write_string(b, s, strlen(s));
 }
 
-void option_write(const struct option *o, const void *object, struct buf *b)
+void option_write(const struct config_option *o, const void *object, struct buf *b)
 {
     switch (o->kind) {
     case OPTION_TEXT:
@@ -442,7 +444,7 @@ void option_write(const struct option *o, const void *object, struct buf *b)
     }
 }
 
-bool option_equal(const struct option *o, const void *a, const void *b)
+bool option_equal(const struct config_option *o, const void *a, const void *b)
 {
     if (o->kind == OPTION_TEXT || o->kind == OPTION_NAME || o->kind == OPTION_ADDRESS ||
         o->kind == OPTION_WORD)

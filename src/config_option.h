@@ -29,7 +29,7 @@ enum option_kind {
     OPTION_WORD     /* one of words; kept as text */
 };
 
-struct option {
+struct config_option {
     const char *name;
     enum option_kind kind;
     size_t offset, bytes; /* of the field; numbers may be 1, 4 or 8 bytes wide */
@@ -41,21 +41,22 @@ struct option {
 };
 
 struct option_table {
-    const struct option *rows;
+    const struct config_option *rows;
     size_t n;
 };
 
-const struct option *option_find(const struct option_table *t, const char *name); /* or NULL */
+const struct config_option *option_find(const struct option_table *t,
+                                        const char *name); /* or NULL */
 /* Reads `text` into the field; a text is copied to the arena. `where` begins the error's text:
  * "moongate.yaml:12: limits.body_bytes". */
-int option_set(const struct option *o, void *object, const char *text, struct arena *arena,
+int option_set(const struct config_option *o, void *object, const char *text, struct arena *arena,
                const char *where, struct error *e);
 void option_set_defaults(const struct option_table *t, void *object, struct arena *arena);
 /* The field as a YAML scalar. */
-void option_write(const struct option *o, const void *object, struct buf *b);
+void option_write(const struct config_option *o, const void *object, struct buf *b);
 /* "1KiB to 1GiB", "debug, info, warn or error": what may stand there. */
-void option_write_allowed(const struct option *o, struct buf *b);
-bool option_equal(const struct option *o, const void *a, const void *b);
+void option_write_allowed(const struct config_option *o, struct buf *b);
+bool option_equal(const struct config_option *o, const void *a, const void *b);
 
 /* Finds the known name that needs the fewest letters changed, for "did you mean". */
 struct option_guess {

@@ -25,7 +25,7 @@ static const char *const yarn_betas[] = {"llama", "file", NULL};
 static const char *const thinkings[] = {"never", "off", "on", "always", NULL};
 static const char *const backend_kinds[] = {"local", "openai", NULL};
 
-static const struct option options[] = {
+static const struct config_option options[] = {
     {"listen", OPTION_ADDRESS, CONFIG(listen), 0, 0, "127.0.0.1:8080", NULL, false,
      "The address to serve on; port 0 takes a free one."},
     {"data", OPTION_TEXT, CONFIG(data), 0, 0, "./data", NULL, false,
@@ -95,7 +95,7 @@ static const struct option options[] = {
      false, "YaRN's beta_fast and beta_slow: 32 and 1 as llama.cpp takes them, or the file's."},
 };
 
-static const struct option model_options[] = {
+static const struct config_option model_options[] = {
     {"id", OPTION_NAME, MODEL(api.id), 0, 0, NULL, NULL, true, "The name that requests give."},
     {"context", OPTION_INT, MODEL(api.context_tokens), 16, 16777216, "262144", NULL, true,
      "Tokens that prompt and reply may have together."},
@@ -118,7 +118,7 @@ static const struct option model_options[] = {
      "The backend that answers; a name of the list below."},
 };
 
-static const struct option backend_options[] = {
+static const struct config_option backend_options[] = {
     {"name", OPTION_NAME, BACKEND(name), 0, 0, NULL, NULL, false, "The name that models give."},
     {"kind", OPTION_ENUM, BACKEND(kind), 0, 0, "local", backend_kinds, false,
      "local is the engine in this process."},

@@ -10,7 +10,7 @@
 #include <stdio.h>
 #include <string.h>
 
-static void write_comment(const struct option *o, const char *indent, struct buf *b)
+static void write_comment(const struct config_option *o, const char *indent, struct buf *b)
 {
     buf_addf(b, "%s# %s\n%s# (", indent, o->help, indent);
     option_write_allowed(o, b);
@@ -21,7 +21,7 @@ static void write_options(const struct config *c, bool comments, struct buf *b)
 {
     char section[64] = "";
     for (size_t i = 0; i < config_options.n; i++) {
-        const struct option *o = &config_options.rows[i];
+        const struct config_option *o = &config_options.rows[i];
         const char *dot = strchr(o->name, '.'), *indent = dot ? "  " : "";
         size_t len = dot ? (size_t)(dot - o->name) : 0;
         bool begins = strlen(section) != len || strncmp(section, o->name, len) != 0;
@@ -44,7 +44,7 @@ static void write_row(const struct option_table *t, const void *row, const void 
 {
     const char *lead = "  - ";
     for (size_t i = 0; i < t->n; i++) {
-        const struct option *o = &t->rows[i];
+        const struct config_option *o = &t->rows[i];
         if (defaults && o->fallback && option_equal(o, row, defaults))
             continue;
         buf_addf(b, "%s%s: ", lead, o->name);
@@ -57,7 +57,7 @@ static void write_row(const struct option_table *t, const void *row, const void 
 static void write_fields(const struct option_table *t, struct buf *b)
 {
     for (size_t i = 0; i < t->n; i++) {
-        const struct option *o = &t->rows[i];
+        const struct config_option *o = &t->rows[i];
         buf_addf(b, "#   %s: %s\n#     (", o->name, o->help);
         option_write_allowed(o, b);
         buf_addf(b, "%s%s)\n", o->fallback ? "; default " : "; must be given",
@@ -111,7 +111,7 @@ void config_example(struct buf *b)
 void config_help(struct buf *b)
 {
     for (size_t i = 0; i < config_options.n; i++) {
-        const struct option *o = &config_options.rows[i];
+        const struct config_option *o = &config_options.rows[i];
         buf_addf(b, "  %s\n      %s\n      ", o->name, o->help);
         option_write_allowed(o, b);
         buf_addf(b, "; default %s; %s\n", *o->fallback ? o->fallback : "empty",

@@ -87,7 +87,7 @@ static const char *text_of(const yaml_node_t *node)
     return s;
 }
 
-static int set_option(struct file *f, const struct option *o, void *object, const char *path,
+static int set_option(struct file *f, const struct config_option *o, void *object, const char *path,
                       const yaml_node_t *value)
 {
     char where[WHERE_BYTES];
@@ -180,7 +180,7 @@ static int fail_unknown_option(const struct file *f, const yaml_node_t *node, co
 static int read_section_option(struct file *f, void *arg, const char *path, const char *key,
                                yaml_node_t *key_node, yaml_node_t *value)
 {
-    const struct option *o = option_find(&config_options, path);
+    const struct config_option *o = option_find(&config_options, path);
     (void)arg;
     (void)key;
     if (!o)
@@ -197,7 +197,7 @@ static int read_top(struct file *f, void *arg, const char *path, const char *key
                     yaml_node_t *key_node, yaml_node_t *value)
 {
     struct lists *lists = arg;
-    const struct option *o = option_find(&config_options, key);
+    const struct config_option *o = option_find(&config_options, key);
 
     if (strcmp(key, "models") == 0) {
         lists->models = value;
@@ -259,7 +259,7 @@ static int fail_unknown_field(const struct file *f, const yaml_node_t *node, con
 static int read_backend_option(struct file *f, void *arg, const char *path, const char *key,
                                yaml_node_t *key_node, yaml_node_t *value)
 {
-    const struct option *o = option_find(&config_backend_options, key);
+    const struct config_option *o = option_find(&config_backend_options, key);
     struct config_backend *b = arg;
     if (!o) /* an upstream's url and key are no options yet: its kind says why */
         return b->kind == CONFIG_OPENAI
@@ -304,7 +304,7 @@ static int read_backends(struct file *f, yaml_node_t *list)
 static int read_model_option(struct file *f, void *arg, const char *path, const char *key,
                              yaml_node_t *key_node, yaml_node_t *value)
 {
-    const struct option *o = option_find(&config_model_options, key);
+    const struct config_option *o = option_find(&config_model_options, key);
     if (strcmp(key, "like") == 0)
         return 0; /* was read first */
     if (!o)
