@@ -23,8 +23,8 @@ enum { STORE_HASH_BYTES = 32, STORE_NAME_BYTES = 128, STORE_MODELS_BYTES = 1024 
 struct store_key {
     int64_t id;
     char name[STORE_NAME_BYTES];
-    char prefix[16];                /* what is shown of the key: "mg-1a2b3c" */
-    char models[STORE_MODELS_BYTES]; /* comma-separated names, empty: all */
+    char prefix[16];                                     /* what is shown of the key: "mg-1a2b3c" */
+    char models[STORE_MODELS_BYTES];                     /* comma-separated names, empty: all */
     int64_t created_ms, expires_ms, revoked_ms, used_ms; /* Unix; 0: never */
     bool disabled;
 };
@@ -39,8 +39,8 @@ int store_key_add(struct store *s, const uint8_t hash[STORE_HASH_BYTES],
 int store_key_each(struct store *s, void (*fn)(void *arg, const struct store_key *key), void *arg,
                    struct error *e);
 /* By the number or the exact name; a name that fits several is ERR_INVALID and says so. */
-int store_key_revoke(struct store *s, const char *id_or_name, int64_t now_ms,
-                     struct store_key *out, struct error *e);
+int store_key_revoke(struct store *s, const char *id_or_name, int64_t now_ms, struct store_key *out,
+                     struct error *e);
 int store_key_find(struct store *s, const uint8_t hash[STORE_HASH_BYTES], struct store_key *out,
                    struct error *e); /* ERR_NOT_FOUND */
 /* Last use; kept to the minute, so that a busy key is not a write a call. */
@@ -53,7 +53,7 @@ struct store_answer {
     uint64_t number; /* as given to the request */
     int code;        /* 0, ERR_NOT_FOUND, ERR_IO ... */
     struct store_key key;
-    char text[160];  /* why, if code is not 0 */
+    char text[160]; /* why, if code is not 0 */
 };
 
 /* Takes the store over. Answers come in a mailbox of struct store_answer. */
