@@ -35,11 +35,11 @@ struct config {
     struct http_limits http;
     struct api_limits api;
     int json_depth;
-    int keep_alive_ms;      /* a comment line in a silent stream */
-    int drain_ms;           /* after SIGTERM */
-    int call_timeout_ms;    /* from acceptance to the end of a reply; 0: none */
+    int keep_alive_ms;   /* a comment line in a silent stream */
+    int drain_ms;        /* after SIGTERM */
+    int call_timeout_ms; /* from acceptance to the end of a reply; 0: none */
     struct {
-        char *gguf;         /* empty: the built-in model */
+        char *gguf; /* empty: the built-in model */
         int threads, sequences, queue, chunk_tokens, kv_tokens;
         bool kv_f32;
         char *kernels;
