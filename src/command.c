@@ -19,10 +19,10 @@ void command_error(const char *fmt, ...)
 
 static void write_list(FILE *out, const char *group, const struct command *commands, unsigned n)
 {
-    fprintf(out, "usage: %s COMMAND [OPTIONS]\n\n", group);
+    fprintf(out, "Usage: %s COMMAND [OPTION]...\n\n", group);
     for (unsigned i = 0; i < n; i++)
-        fprintf(out, "  %s %s\n      %s\n", commands[i].name, commands[i].usage, commands[i].help);
-    fprintf(out, "\n%s COMMAND --help tells the options of one.\n", group);
+        fprintf(out, "  %-8s %s\n", commands[i].name, commands[i].help);
+    fprintf(out, "\n`%s COMMAND --help` tells more.\n", group);
 }
 
 int command_run(const char *group, const struct command *commands, unsigned n, int argc,
@@ -38,7 +38,7 @@ int command_run(const char *group, const struct command *commands, unsigned n, i
             return commands[i].run(argc - 1, argv + 1);
     }
     if (*name)
-        command_error("%s is no command of %s", name, group);
+        command_error("there is no command %s of %s", name, group);
     write_list(stderr, group, commands, n);
     return COMMAND_USAGE;
 }

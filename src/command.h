@@ -9,11 +9,12 @@ enum { COMMAND_GOOD = 0, COMMAND_FAILED = 1, COMMAND_USAGE = 2 };
 
 struct command {
     const char *name;                  /* "key" */
-    const char *usage;                 /* "create|list|revoke", after the name */
     const char *help;                  /* one line */
     int (*run)(int argc, char **argv); /* argv[0] is the name */
 };
 
+int command_serve(int argc, char **argv);
+int command_serve(int argc, char **argv);
 int command_key(int argc, char **argv);    /* key create|list|revoke */
 int command_config(int argc, char **argv); /* config check|show|example */
 int command_model(int argc, char **argv);  /* model list|inspect */

@@ -1,0 +1,420 @@
+/*
+ * `moongate key create|list|revoke`: works on the database itself, also beside a serving process.
+ *
+ * The key stands alone on standard output, so that KEY=$(moongate key create) works; it is told
+ * once and kept nowhere.
+ */
+#include "command.h"
+
+#include "base/buf.h"
+#include "base/clock.h"
+#include "base/json.h"
+#include "base/mem.h"
+#include "base/utf8.h"
+#include "config.h"
+#include "gate/gate.h"
+#include "store/store.h"
+
+#include <errno.h>
+#include <getopt.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <time.h>
+#include <unistd.h>
+
+#define COMMON_HELP                                                                                \
+    "  --data DIR      where the keys are (default: `data` of the configuration)\n"                \
+    "  --config FILE   the configuration (default: moongate.yaml here, if there is one)\n"
+
+static const char create_help[] =
+    "Usage: moongate key create [OPTION]...\n"
+    "Makes a key and prints it, once; only its hash is kept.\n\n" COMMON_HELP
+    "  --name S        what the key is called\n"
+    "  --models A,B    the models that it may call (default: all)\n"
+    "  --expires TIME  30d, 12h, 90m: how long it is good (default: for ever)\n";
+static const char list_help[] =
+    "Usage: moongate key list [OPTION]...\n"
+    "Lists the keys, oldest first.\n\n" COMMON_HELP "  --json          as JSON\n";
+static const char revoke_help[] = "Usage: moongate key revoke [OPTION]... ID|NAME\n"
+                                  "Makes a key invalid, for good.\n\n" COMMON_HELP;
+
+enum { MAX_DAYS = 36500, WIDTH = 9, TIME_CHARS = 20 };
+
+struct options {
+    const char *data, *config, *name, *models, *expires;
+    bool json;
+};
+
+/* 0 to go on; else *status is the exit status. */
+static int read_options(int argc, char **argv, const char *help, struct options *o, int *status)
+{
+    static const struct option table[] = {
+        {"data", required_argument, NULL, 'd'},    {"config", required_argument, NULL, 'c'},
+        {"name", required_argument, NULL, 'n'},    {"models", required_argument, NULL, 'm'},
+        {"expires", required_argument, NULL, 'e'}, {"json", no_argument, NULL, 'j'},
+        {"help", no_argument, NULL, 'h'},          {NULL, 0, NULL, 0}};
+    bool creates = help == create_help, lists = help == list_help, wrong = false;
+    int c;
+
+    memset(o, 0, sizeof *o);
+    while ((c = getopt_long(argc, argv, "h", table, NULL)) != -1) {
+        const char **text = c == 'd'   ? &o->data
+                            : c == 'c' ? &o->config
+                            : c == 'n' ? &o->name
+                            : c == 'm' ? &o->models
+                            : c == 'e' ? &o->expires
+                                       : NULL;
+        wrong = c == '?' || (strchr("nme", c) && !creates) || (c == 'j' && !lists);
+        if (c == 'h') {
+            fputs(help, stdout);
+            *status = COMMAND_GOOD;
+            return -1;
+        }
+        if (wrong)
+            break;
+        if (text)
+            *text = optarg;
+        o->json |= c == 'j';
+    }
+    if (wrong && c != '?')
+        command_error("key %s takes no option %s", argv[0], argv[optind - 1]);
+    if (!wrong && argc - optind != (help == revoke_help)) {
+        wrong = true;
+        command_error(help == revoke_help ? "key %s needs the number or the name of one key"
+                                          : "key %s takes no further arguments",
+                      argv[0]);
+    }
+    if (!wrong)
+        return 0;
+    fprintf(stderr, "Try `moongate key %s --help`.\n", argv[0]);
+    *status = COMMAND_USAGE;
+    return -1;
+}
+
+/* Opens the database that the options or the configuration name; `must_exist` makes no new one. */
+static int open_store(const struct options *o, bool must_exist, struct store **out, struct error *e)
+{
+    struct config *c = NULL;
+    const char *data = o->data;
+    if (!data) {
+        int rc = config_read(o->config, NULL, 0, &c, e);
+        if (rc)
+            return rc;
+        data = c->data;
+    }
+    struct buf path;
+    buf_init(&path, 8192);
+    buf_addf(&path, "%s/moongate.db", data);
+    int rc;
+    if (path.failed)
+        rc = error_set(e, ERR_INVALID, "the name of the data folder is too long");
+    else if (must_exist && access(path.data, F_OK) != 0)
+        rc = error_set(e, ERR_NOT_FOUND, "%s: %s; `moongate key create` makes it", path.data,
+                       strerror(errno));
+    else
+        rc = store_open(data, out, e);
+    buf_done(&path);
+    config_free(c);
+    return rc;
+}
+
+static int fail(const struct error *e)
+{
+    command_error("%s", e->text);
+    return COMMAND_FAILED;
+}
+
+/* create */
+
+/* A name of digits alone could not be told from a key's number. */
+static int check_name(const char *name, struct error *e)
+{
+    size_t len = strlen(name);
+    if (len >= STORE_NAME_BYTES)
+        return error_set(e, ERR_INVALID, "--name: longer than %d bytes", STORE_NAME_BYTES - 1);
+    if (len > 0 && name[strspn(name, "0123456789")] == '\0')
+        return error_set(e, ERR_INVALID, "--name: digits alone are a key's number");
+    for (size_t i = 0; i < len;) {
+        int n = utf8_char(name + i, len - i);
+        if (n < 1 || (unsigned char)name[i] < 0x20 || name[i] == 0x7f)
+            return error_set(e, ERR_INVALID, "--name: UTF-8 without control characters is needed");
+        i += (size_t)n;
+    }
+    return 0;
+}
+
+static int check_models(const char *models, struct error *e)
+{
+    if (strlen(models) >= STORE_MODELS_BYTES)
+        return error_set(e, ERR_INVALID, "--models: longer than %d bytes", STORE_MODELS_BYTES - 1);
+    if (*models == ',' || strstr(models, ",,") || !*models || models[strlen(models) - 1] == ',')
+        return error_set(e, ERR_INVALID, "--models: names with a comma between, like kimi-k2.5");
+    for (const char *s = models; *s; s++) {
+        if ((unsigned char)*s <= ' ' || *s == 0x7f)
+            return error_set(e, ERR_INVALID, "--models: no spaces, only commas between names");
+    }
+    return 0;
+}
+
+static int read_expiry(const char *text, int64_t now_ms, int64_t *out, struct error *e)
+{
+    static const struct {
+        const char *name;
+        int64_t ms;
+    } units[] = {{"s", 1000}, {"m", 60000}, {"h", 3600000}, {"d", 86400000}};
+    char *end;
+    errno = 0;
+    long n = strtol(text, &end, 10);
+    for (size_t i = 0; i < sizeof units / sizeof units[0]; i++) {
+        if (strcmp(end, units[i].name) != 0 || end == text || errno || n < 1 ||
+            n > MAX_DAYS * units[3].ms / units[i].ms)
+            continue;
+        *out = now_ms + n * units[i].ms;
+        return 0;
+    }
+    return error_set(e, ERR_INVALID,
+                     "--expires: %.40s is not allowed; allowed: 1s to %dd (units: s, m, h, d)",
+                     text, MAX_DAYS);
+}
+
+static int make_key(struct store *s, struct store_key *row, char key[GATE_KEY_CHARS + 1],
+                    struct error *e)
+{
+    uint8_t hash[STORE_HASH_BYTES];
+    int64_t id;
+    gate_key_make(key);
+    gate_key_hash(key, GATE_KEY_CHARS, hash);
+    snprintf(row->prefix, sizeof row->prefix, "%.*s", WIDTH, key);
+    return store_key_add(s, hash, row, &id, e);
+}
+
+static int key_create(int argc, char **argv)
+{
+    struct options o;
+    struct error e;
+    struct store *s;
+    struct store_key row = {.created_ms = clock_unix_ms()};
+    char key[GATE_KEY_CHARS + 1];
+    int rc, status;
+
+    if (read_options(argc, argv, create_help, &o, &status))
+        return status;
+    rc = o.name ? check_name(o.name, &e) : 0;
+    if (rc == 0 && o.models)
+        rc = check_models(o.models, &e);
+    if (rc == 0 && o.expires)
+        rc = read_expiry(o.expires, row.created_ms, &row.expires_ms, &e);
+    if (rc) {
+        command_error("%s", e.text);
+        return COMMAND_USAGE;
+    }
+    snprintf(row.name, sizeof row.name, "%s", o.name ? o.name : "");
+    snprintf(row.models, sizeof row.models, "%s", o.models ? o.models : "");
+    rc = open_store(&o, false, &s, &e);
+    if (rc)
+        return fail(&e);
+    rc = make_key(s, &row, key, &e);
+    store_close(s);
+    if (rc)
+        return fail(&e);
+    puts(key);
+    if (fflush(stdout) != 0) {
+        command_error("the key could not be written: %s", strerror(errno));
+        return COMMAND_FAILED;
+    }
+    if (isatty(STDOUT_FILENO))
+        fputs("This key is shown once: keep it now. Requests send it as\n"
+              "\"Authorization: Bearer KEY\".\n",
+              stderr);
+    return COMMAND_GOOD;
+}
+
+/* list */
+
+struct list {
+    struct store_key *keys;
+    size_t n;
+};
+
+static void collect(void *arg, const struct store_key *key)
+{
+    struct list *l = arg;
+    if ((l->n & (l->n - 1)) == 0)
+        l->keys = mem_realloc(l->keys, (l->n ? l->n * 2 : 1) * sizeof *l->keys);
+    l->keys[l->n++] = *key;
+}
+
+static const char *state_of(const struct store_key *key)
+{
+    if (key->revoked_ms)
+        return "revoked";
+    if (key->expires_ms && key->expires_ms <= clock_unix_ms())
+        return "expired";
+    return key->disabled ? "disabled" : "active";
+}
+
+/* "2026-02-13T14:24:24Z", or `never` */
+static const char *write_time(int64_t ms, const char *never, char out[TIME_CHARS + 1])
+{
+    time_t t = (time_t)(ms / 1000);
+    struct tm tm;
+    if (ms == 0 || !gmtime_r(&t, &tm) ||
+        strftime(out, TIME_CHARS + 1, "%Y-%m-%dT%H:%M:%SZ", &tm) == 0)
+        return never;
+    return out;
+}
+
+static void write_json_string(struct buf *b, const char *name, const char *value)
+{
+    buf_addf(b, ",\"%s\":", name);
+    if (value)
+        json_write_string(b, value, strlen(value));
+    else
+        buf_adds(b, "null");
+}
+
+static void write_json_models(struct buf *b, const char *models)
+{
+    const char *separator = "";
+    buf_adds(b, ",\"models\":[");
+    for (size_t len; *models; models += len + (models[len] == ',')) {
+        len = strcspn(models, ",");
+        buf_adds(b, separator);
+        json_write_string(b, models, len);
+        separator = ",";
+    }
+    buf_addc(b, ']');
+}
+
+static void write_json(struct buf *b, const struct list *l)
+{
+    char t[TIME_CHARS + 1];
+    buf_addc(b, '[');
+    for (size_t i = 0; i < l->n; i++) {
+        const struct store_key *k = &l->keys[i];
+        buf_addf(b, "%s{\"id\":%lld", i ? "," : "", (long long)k->id);
+        write_json_string(b, "name", k->name);
+        write_json_string(b, "key", k->prefix);
+        write_json_models(b, k->models);
+        write_json_string(b, "created", write_time(k->created_ms, NULL, t));
+        write_json_string(b, "expires", write_time(k->expires_ms, NULL, t));
+        write_json_string(b, "last_used", write_time(k->used_ms, NULL, t));
+        write_json_string(b, "state", state_of(k));
+        buf_addc(b, '}');
+    }
+    buf_adds(b, "]\n");
+}
+
+enum { COLUMNS = 8, CELL_BYTES = STORE_MODELS_BYTES };
+
+static void fill_row(const struct store_key *k, char cells[COLUMNS][CELL_BYTES])
+{
+    char t[TIME_CHARS + 1];
+    snprintf(cells[0], CELL_BYTES, "%lld", (long long)k->id);
+    snprintf(cells[1], CELL_BYTES, "%s", *k->name ? k->name : "-");
+    snprintf(cells[2], CELL_BYTES, "%s…", k->prefix);
+    snprintf(cells[3], CELL_BYTES, "%s", *k->models ? k->models : "all");
+    snprintf(cells[4], CELL_BYTES, "%s", write_time(k->created_ms, "-", t));
+    snprintf(cells[5], CELL_BYTES, "%s", write_time(k->expires_ms, "never", t));
+    snprintf(cells[6], CELL_BYTES, "%s", write_time(k->used_ms, "never", t));
+    snprintf(cells[7], CELL_BYTES, "%s", state_of(k));
+}
+
+/* Characters, not bytes: wide ones still stand out of line. */
+static size_t width_of(const char *s)
+{
+    size_t n = 0;
+    for (; *s; s++)
+        n += ((unsigned char)*s & 0xc0) != 0x80;
+    return n;
+}
+
+static void write_table(struct buf *b, const struct list *l)
+{
+    static const char *const heads[COLUMNS] = {"ID",      "NAME",    "KEY",       "MODELS",
+                                               "CREATED", "EXPIRES", "LAST USED", "STATE"};
+    char(*cells)[CELL_BYTES] = mem_array(COLUMNS, sizeof *cells);
+    size_t widths[COLUMNS];
+    for (int c = 0; c < COLUMNS; c++)
+        widths[c] = strlen(heads[c]);
+    for (size_t i = 0; i < l->n; i++) {
+        fill_row(&l->keys[i], cells);
+        for (int c = 0; c < COLUMNS; c++) {
+            if (width_of(cells[c]) > widths[c])
+                widths[c] = width_of(cells[c]);
+        }
+    }
+    for (size_t i = 0; i <= l->n; i++) {
+        if (i > 0)
+            fill_row(&l->keys[i - 1], cells);
+        for (int c = 0; c < COLUMNS; c++) {
+            const char *cell = i > 0 ? cells[c] : heads[c];
+            int pad = c < COLUMNS - 1 ? (int)(widths[c] - width_of(cell)) + 2 : 0;
+            buf_addf(b, "%s%*s", cell, pad, "");
+        }
+        buf_addc(b, '\n');
+    }
+    free(cells);
+}
+
+static int key_list(int argc, char **argv)
+{
+    struct options o;
+    struct error e;
+    struct store *s;
+    struct list l = {NULL, 0};
+    struct buf b;
+    int status;
+
+    if (read_options(argc, argv, list_help, &o, &status))
+        return status;
+    if (open_store(&o, true, &s, &e))
+        return fail(&e);
+    int rc = store_key_each(s, collect, &l, &e);
+    store_close(s);
+    if (rc)
+        return fail(&e);
+    buf_init(&b, SIZE_MAX / 2);
+    if (o.json)
+        write_json(&b, &l);
+    else
+        write_table(&b, &l);
+    fwrite(b.data, 1, b.len, stdout);
+    buf_done(&b);
+    free(l.keys);
+    return fflush(stdout) == 0 ? COMMAND_GOOD : COMMAND_FAILED;
+}
+
+/* revoke */
+
+static int key_revoke(int argc, char **argv)
+{
+    struct options o;
+    struct error e;
+    struct store *s;
+    struct store_key key;
+    int status;
+
+    if (read_options(argc, argv, revoke_help, &o, &status))
+        return status;
+    if (open_store(&o, true, &s, &e))
+        return fail(&e);
+    int rc = store_key_revoke(s, argv[optind], clock_unix_ms(), &key, &e);
+    store_close(s);
+    if (rc)
+        return fail(&e);
+    fprintf(stderr, "moongate: key %lld (%s…%s%s) is revoked\n", (long long)key.id, key.prefix,
+            *key.name ? ", " : "", key.name);
+    return COMMAND_GOOD;
+}
+
+int command_key(int argc, char **argv)
+{
+    static const struct command commands[] = {
+        {"create", "make a key and print it", key_create},
+        {"list", "list the keys", key_list},
+        {"revoke", "make a key invalid", key_revoke},
+    };
+    return command_run("moongate key", commands, sizeof commands / sizeof commands[0], argc, argv);
+}
