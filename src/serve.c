@@ -48,8 +48,8 @@ static const char usage[] =
 static int add_override(struct server *s, const char *name, const char *value)
 {
     if (s->n_overrides == OVERRIDES_MAX) {
-        fprintf(stderr, "moongate: more than %d options\n", OVERRIDES_MAX);
-        return 2;
+        command_error("more than %d options", OVERRIDES_MAX);
+        return COMMAND_USAGE;
     }
     s->overrides[s->n_overrides++] = (struct config_override){.name = name, .value = value};
     return 0;
@@ -59,14 +59,14 @@ static int add_set(struct server *s, char *text)
 {
     char *equals = strchr(text, '=');
     if (!equals) {
-        fprintf(stderr, "moongate: --set wants NAME=VALUE, not %s\n", text);
-        return 2;
+        command_error("--set wants NAME=VALUE, not %s", text);
+        return COMMAND_USAGE;
     }
     *equals = '\0';
     return add_override(s, text, equals + 1);
 }
 
-/* 0 to go on, -1 after --help, 2 for a mistake. */
+/* 0 to go on, -1 after --help, or the exit status of a mistake. */
 static int read_options(struct server *s, int argc, char **argv)
 {
     static const struct option options[] = {{"config", required_argument, NULL, 'c'},
@@ -99,12 +99,12 @@ static int read_options(struct server *s, int argc, char **argv)
             return -1;
         default:
             fputs("Try `moongate serve --help`.\n", stderr);
-            return 2;
+            return COMMAND_USAGE;
         }
     }
     if (!rc && optind < argc) {
-        fprintf(stderr, "moongate: serve takes no argument %s\n", argv[optind]);
-        rc = 2;
+        command_error("serve takes no argument %s", argv[optind]);
+        rc = COMMAND_USAGE;
     }
     return rc;
 }
@@ -333,7 +333,7 @@ int command_serve(int argc, char **argv)
     }
     rc = open_all(s, &e);
     if (rc) {
-        fprintf(stderr, "moongate: %s\n", e.text);
+        command_error("%s", e.text);
     } else {
         tell_start(s);
         event_base_dispatch(s->app.base);
@@ -341,5 +341,5 @@ int command_serve(int argc, char **argv)
     }
     close_all(s);
     free(s);
-    return rc ? 1 : 0;
+    return rc ? COMMAND_FAILED : COMMAND_GOOD;
 }

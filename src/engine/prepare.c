@@ -32,7 +32,7 @@ static void refuse(const struct prepare *p, const struct engine_job *job, size_t
     struct engine_event ev = {.number = job->number, .kind = ENGINE_END, .code = code};
     ev.prompt_tokens = (int)tokens;
     ev.limit_tokens = limit;
-    snprintf(ev.text, sizeof ev.text, "%s", text);
+    snprintf(ev.text, sizeof ev.text, "%.*s", (int)sizeof ev.text - 1, text);
     engine_post(p->events, &ev);
 }
 

@@ -36,7 +36,7 @@ void engine_post_end(struct mailbox *events, const struct work *w, uint64_t numb
         ev.reasoning_tokens = w->reasoning_tokens;
     }
     if (code)
-        snprintf(ev.text, sizeof ev.text, "%s", text);
+        snprintf(ev.text, sizeof ev.text, "%.*s", (int)sizeof ev.text - 1, text);
     engine_post(events, &ev);
 }
 
