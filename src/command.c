@@ -21,7 +21,7 @@ static void write_list(FILE *out, const char *group, const struct command *comma
 {
     fprintf(out, "Usage: %s COMMAND [OPTION]...\n\n", group);
     for (unsigned i = 0; i < n; i++)
-        fprintf(out, "  %-8s %s\n", commands[i].name, commands[i].help);
+        fprintf(out, "  %s %s\n      %s\n", commands[i].name, commands[i].usage, commands[i].help);
     fprintf(out, "\n`%s COMMAND --help` tells more.\n", group);
 }
 

@@ -9,6 +9,7 @@ enum { COMMAND_GOOD = 0, COMMAND_FAILED = 1, COMMAND_USAGE = 2 };
 
 struct command {
     const char *name;                  /* "key" */
+    const char *usage;                 /* "create|list|revoke", after the name */
     const char *help;                  /* one line */
     int (*run)(int argc, char **argv); /* argv[0] is the name */
 };

@@ -114,9 +114,9 @@ static int config_print_example(int argc, char **argv)
 int command_config(int argc, char **argv)
 {
     static const struct command commands[] = {
-        {"check", "read the configuration and say what is wrong", config_check},
-        {"show", "print the configuration in force", config_print},
-        {"example", "print a file with all defaults and their meaning", config_print_example},
+        {"check", "[--config FILE]", "read the configuration and say what is wrong", config_check},
+        {"show", "[--config FILE]", "print the configuration in force", config_print},
+        {"example", "", "print a file with all defaults and their meaning", config_print_example},
     };
     return command_run("moongate config", commands, sizeof commands / sizeof commands[0], argc,
                        argv);

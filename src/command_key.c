@@ -412,9 +412,10 @@ static int key_revoke(int argc, char **argv)
 int command_key(int argc, char **argv)
 {
     static const struct command commands[] = {
-        {"create", "make a key and print it", key_create},
-        {"list", "list the keys", key_list},
-        {"revoke", "make a key invalid", key_revoke},
+        {"create", "[--name S] [--models A,B] [--expires 30d]", "make a key and print it",
+         key_create},
+        {"list", "[--json]", "list the keys", key_list},
+        {"revoke", "ID|NAME", "make a key invalid", key_revoke},
     };
     return command_run("moongate key", commands, sizeof commands / sizeof commands[0], argc, argv);
 }

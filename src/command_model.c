@@ -302,8 +302,8 @@ static int model_inspect(int argc, char **argv)
 int command_model(int argc, char **argv)
 {
     static const struct command commands[] = {
-        {"list", "list the configured models", model_list},
-        {"inspect", "say what a GGUF file holds", model_inspect},
+        {"list", "[--json]", "list the configured models", model_list},
+        {"inspect", "[--json] FILE", "say what a GGUF file holds", model_inspect},
     };
     return command_run("moongate model", commands, sizeof commands / sizeof commands[0], argc,
                        argv);
