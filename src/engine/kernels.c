@@ -7,16 +7,50 @@
 #include <stdbool.h>
 #include <stdio.h>
 
+#if defined(__x86_64__)
+#include <cpuid.h>
+#endif
+
 static bool always(void)
 {
     return true;
 }
+
+#if defined(__x86_64__)
+/* Clang 14 does not know this one by name. */
+static bool has_f16c(void)
+{
+    unsigned a, b, c, d;
+    return __get_cpuid(1, &a, &b, &c, &d) && (c & bit_F16C);
+}
+
+static bool has_avx2(void)
+{
+    return __builtin_cpu_supports("avx2") && __builtin_cpu_supports("fma") && has_f16c();
+}
+
+static bool has_avx512(void)
+{
+    return has_avx2() && __builtin_cpu_supports("avx512f") && __builtin_cpu_supports("avx512bw") &&
+           __builtin_cpu_supports("avx512vl") && __builtin_cpu_supports("avx512dq");
+}
+
+static bool has_avx512vnni(void)
+{
+    return has_avx512() && __builtin_cpu_supports("avx512vnni");
+}
+#endif
 
 /* Best first. */
 static const struct {
     const struct kernels *set;
     bool (*runs)(void);
 } sets[] = {
+#if defined(__x86_64__)
+    {&kernels_avx512vnni, has_avx512vnni},
+    {&kernels_avx512, has_avx512},
+    {&kernels_avx2, has_avx2},
+#endif
     {&kernels_scalar, always},
 };
 

@@ -17,7 +17,7 @@
 
 enum { LANES = 8, CHUNK = 256, TILE = 8 };
 
-static void scalar_quantise_block(const float *x, int8_t *q, float *scale, int32_t *sum)
+static void scalar_quantise_block(const float *x, int8_t *q, float *scale, int32_t *offset)
 {
     uint32_t max = 0; /* as bits: ordered like the magnitudes, with infinity and NaN on top */
     for (size_t i = 0; i < Q8_BLOCK; i++) {
@@ -29,7 +29,7 @@ static void scalar_quantise_block(const float *x, int8_t *q, float *scale, int32
     float magnitude, inverse = 0;
     memcpy(&magnitude, &max, sizeof magnitude);
     *scale = 0;
-    *sum = 0;
+    *offset = 0;
     memset(q, 0, Q8_BLOCK);
     if (!isfinite(magnitude)) {
         *scale = NAN;
@@ -41,7 +41,7 @@ static void scalar_quantise_block(const float *x, int8_t *q, float *scale, int32
     inverse = 127 / magnitude;
     for (size_t i = 0; i < Q8_BLOCK; i++) {
         q[i] = (int8_t)lrintf(x[i] * inverse);
-        *sum += q[i];
+        *offset -= 128 * q[i];
     }
 }
 
@@ -52,9 +52,10 @@ static void scalar_quantise(enum quant_act act, const float *x, size_t n, void *
         return;
     }
     float *scales = (float *)((uint8_t *)out + n);
-    int32_t *sums = (int32_t *)(scales + n / Q8_BLOCK);
+    int32_t *offsets = (int32_t *)(scales + n / Q8_BLOCK);
     for (size_t b = 0; b < n / Q8_BLOCK; b++)
-        scalar_quantise_block(x + b * Q8_BLOCK, (int8_t *)out + b * Q8_BLOCK, &scales[b], &sums[b]);
+        scalar_quantise_block(x + b * Q8_BLOCK, (int8_t *)out + b * Q8_BLOCK, &scales[b],
+                              &offsets[b]);
 }
 
 /* lanes += a * b over n elements, the first of which belongs to lane 0. */
