@@ -220,7 +220,7 @@ static int start_workers(struct pool *p, int threads, struct error *e)
         if (rc != 0)
             return error_set(e, ERR_IO, "cannot start compute thread %d of %d: %s", i + 1, threads,
                              strerror(rc));
-        char name[16];
+        char name[24]; /* at most 15 characters are used: threads are bounded */
         snprintf(name, sizeof name, "compute-%d", i);
         pthread_setname_np(w->thread, name);
         p->threads++;
