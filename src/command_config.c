@@ -32,6 +32,7 @@ static int read_options(int argc, char **argv, const char *help, const char **fi
                                           {NULL, 0, NULL, 0}};
     int c;
     *file = NULL;
+    opterr = 0;
     while ((c = getopt_long(argc, argv, "h", table, NULL)) != -1 && c != '?') {
         if (c == 'h') {
             struct buf b;
@@ -49,7 +50,10 @@ static int read_options(int argc, char **argv, const char *help, const char **fi
     }
     if (c != '?' && optind == argc && !(*file && help == example_help))
         return 0;
-    if (c != '?')
+    if (c == '?')
+        command_error("config %s takes no option %s, or it lacks its value", argv[0],
+                      argv[optind - 1]);
+    else
         command_error("config %s takes no %s", argv[0], optind < argc ? argv[optind] : "--config");
     fprintf(stderr, "Try `moongate config %s --help`.\n", argv[0]);
     *status = COMMAND_USAGE;

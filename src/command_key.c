@@ -58,6 +58,7 @@ static int read_options(int argc, char **argv, const char *help, struct options 
     int c;
 
     memset(o, 0, sizeof *o);
+    opterr = 0;
     while ((c = getopt_long(argc, argv, "h", table, NULL)) != -1) {
         const char **text = c == 'd'   ? &o->data
                             : c == 'c' ? &o->config
@@ -77,8 +78,9 @@ static int read_options(int argc, char **argv, const char *help, struct options 
             *text = optarg;
         o->json |= c == 'j';
     }
-    if (wrong && c != '?')
-        command_error("key %s takes no option %s", argv[0], argv[optind - 1]);
+    if (wrong)
+        command_error("key %s takes no option %s, or it lacks its value", argv[0],
+                      argv[optind - 1]);
     if (!wrong && argc - optind != (help == revoke_help)) {
         wrong = true;
         command_error(help == revoke_help ? "key %s needs the number or the name of one key"

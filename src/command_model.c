@@ -40,6 +40,7 @@ static int read_options(int argc, char **argv, const char *help, struct options 
                                           {NULL, 0, NULL, 0}};
     int c, operands = help == inspect_help;
     memset(o, 0, sizeof *o);
+    opterr = 0;
     while ((c = getopt_long(argc, argv, "h", table, NULL)) != -1 && c != '?') {
         if (c == 'h') {
             fputs(help, stdout);
@@ -52,7 +53,10 @@ static int read_options(int argc, char **argv, const char *help, struct options 
     }
     if (c != '?' && argc - optind == operands && !(o->config && operands))
         return 0;
-    if (c != '?')
+    if (c == '?')
+        command_error("model %s takes no option %s, or it lacks its value", argv[0],
+                      argv[optind - 1]);
+    else
         command_error(operands ? "model %s needs one FILE, and no --config"
                                : "model %s takes no further arguments",
                       argv[0]);
