@@ -142,7 +142,7 @@ static bool read_request_line(struct reader *r)
     if (line[0] == '\0')
         return bad(r, "the request line has no method");
     r->h->method = line;
-    return read_target(r, target) && read_version(r, version);
+    return read_version(r, version) && read_target(r, target);
 }
 
 static bool read_length(struct reader *r, const char *value)
