@@ -15,6 +15,9 @@
 #include <strings.h>
 #include <time.h>
 
+#define LETTERS "abcdefghijklmnopqrstuvwxyzABCDEFGHIJKLMNOPQRSTUVWXYZ"
+#define DIGITS  "0123456789"
+
 enum { TEXT_BYTES = 4096, GUESS_BYTES = 64 };
 
 struct unit {
@@ -342,14 +345,15 @@ static bool name_is_clean(const char *s)
 static bool address_is_clean(const char *s)
 {
     const char *colon = strrchr(s, ':');
-    if (!colon || !text_is_clean(s) || strchr(s, ' '))
+    if (!colon || colon - s > 255)
         return false;
     size_t digits = strspn(colon + 1, "0123456789");
     if (digits == 0 || digits > 5 || colon[1 + digits] || strtol(colon + 1, NULL, 10) > 65535)
         return false;
     if (*s == '[')
-        return colon - s > 2 && colon[-1] == ']';
-    return strchr(s, ':') == colon;
+        return colon - s > 2 && colon[-1] == ']' &&
+               s + 1 + strspn(s + 1, LETTERS DIGITS ":.%-") == colon - 1;
+    return s + strspn(s, LETTERS DIGITS "._-") == colon;
 }
 
 int option_set(const struct config_option *o, void *object, const char *text, struct arena *arena,
@@ -406,11 +410,8 @@ void option_set_defaults(const struct option_table *t, void *object, struct aren
 /* A plain scalar where no reader of YAML can take it for something else, quotes otherwise. */
 static void write_text(const char *s, struct buf *b)
 {
-    static const char letters[] = "abcdefghijklmnopqrstuvwxyzABCDEFGHIJKLMNOPQRSTUVWXYZ";
-    static const char others[] =
-        "abcdefghijklmnopqrstuvwxyzABCDEFGHIJKLMNOPQRSTUVWXYZ0123456789_./-";
-    bool plain = *s && (strchr(letters, *s) || strncmp(s, "./", 2) == 0 || *s == '/') &&
-                 s[strspn(s, others)] == '\0' && strcasecmp(s, "null") != 0;
+    bool plain = *s && (strchr(LETTERS, *s) || strncmp(s, "./", 2) == 0 || *s == '/') &&
+                 s[strspn(s, LETTERS DIGITS "_./-")] == '\0' && strcasecmp(s, "null") != 0;
     if (plain)
         buf_adds(b, s);
     else
@@ -424,8 +425,8 @@ void option_write(const struct config_option *o, const void *object, struct buf 
     case OPTION_NAME:
         write_text(get_text(o, object), b);
         break;
-    case OPTION_ADDRESS: /* its form leaves one meaning, except with a bracket or colon first */
-        if (strchr("[:", *get_text(o, object)))
+    case OPTION_ADDRESS: /* its form leaves one meaning, except for some first letters */
+        if (strchr("[:.-", *get_text(o, object)))
             json_write_string(b, get_text(o, object), strlen(get_text(o, object)));
         else
             buf_adds(b, get_text(o, object));
