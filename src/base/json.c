@@ -27,6 +27,7 @@
 #include <string.h>
 
 static const char big_suffix[] = "E+00";
+enum { BIG_DIGITS = 19 };
 
 static struct json_object *tree(const struct json *v)
 {
@@ -193,6 +194,19 @@ bool json_bool(const struct json *v)
     return json_kind(v) == JSON_BOOL && json_object_get_boolean(tree(v));
 }
 
+/* The length without our suffix if that is how the number was read, 0 otherwise. A client that
+ * writes such a number itself means the same. */
+static size_t big_len(struct json_object *o)
+{
+    const char *text = json_object_get_userdata(o);
+    if (text == NULL)
+        return 0;
+    const char *digits = text + (text[0] == '-');
+    size_t n = strspn(digits, "0123456789");
+    bool big = n >= BIG_DIGITS || strncmp(text, "-0E", 3) == 0;
+    return big && strcmp(digits + n, big_suffix) == 0 ? (size_t)(digits - text) + n : 0;
+}
+
 bool json_int64(const struct json *v, int64_t *out)
 {
     enum json_kind kind = json_kind(v);
@@ -203,7 +217,7 @@ bool json_int64(const struct json *v, int64_t *out)
     if (kind != JSON_DOUBLE)
         return false;
     double d = json_object_get_double(tree(v));
-    if (!(d >= -0x1p63 && d < 0x1p63) || d != floor(d))
+    if (!(d >= -0x1p63 && d < 0x1p63) || d != floor(d) || (d != 0 && big_len(tree(v)) != 0))
         return false;
     *out = (int64_t)d;
     return true;
@@ -274,9 +288,8 @@ static void write_number(struct buf *b, struct json_object *o)
     } else if (text == NULL) {
         json_write_double(b, json_object_get_double(o));
     } else {
-        const char *suffix = strstr(text, big_suffix);
-        bool big = suffix != NULL && strcmp(suffix, big_suffix) == 0 && strchr(text, '.') == NULL;
-        buf_add(b, text, big ? (size_t)(suffix - text) : strlen(text));
+        size_t len = big_len(o);
+        buf_add(b, text, len != 0 ? len : strlen(text));
     }
 }
 
