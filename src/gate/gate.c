@@ -117,8 +117,9 @@ bool gate_allows_model(const struct store_key *key, const char *model)
     const char *s = key->models;
     if (!*s)
         return true;
-    for (; s; s = strchr(s, ','), s = s ? s + 1 : NULL) {
-        if (strncmp(s, model, len) == 0 && (s[len] == ',' || s[len] == '\0'))
+    for (size_t n; *s; s += n + (s[n] == ',')) {
+        n = strcspn(s, ",");
+        if (n == len && memcmp(s, model, len) == 0)
             return true;
     }
     return false;
