@@ -139,13 +139,19 @@ static const char *how_it_ended(const struct call *c, bool complete)
     return "ok";
 }
 
+/* What is counted for a client that left before it was sent a status; nginx's number. */
+static int status_of(const struct call *c)
+{
+    return c->status ? c->status : 499;
+}
+
 /* One line a call: no content, no key. */
 static void write_access_line(const struct call *c, bool complete)
 {
     struct buf b;
     buf_init(&b, 4096);
     buf_addf(&b, "\"trace_id\":\"%s\",\"route\":\"%s\",\"status\":%d,\"end\":\"%s\"", c->trace_id,
-             c->route_name, c->status, how_it_ended(c, complete));
+             c->route_name, status_of(c), how_it_ended(c, complete));
     if (c->authenticated)
         buf_addf(&b, ",\"key\":%" PRId64, c->key.id);
     if (c->model) {
@@ -181,7 +187,7 @@ static void call_end(struct call *c, bool complete)
         backend_stop(c->backend, c->number);
         settle(c);
     }
-    metrics_request(c->app->metrics, c->route_name, c->status, clock_mono_us() - c->started_us);
+    metrics_request(c->app->metrics, c->route_name, status_of(c), clock_mono_us() - c->started_us);
     if (log_on(LOG_INFO_LEVEL))
         write_access_line(c, complete);
     if (c->timer)
