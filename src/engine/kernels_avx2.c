@@ -156,6 +156,8 @@ INLINED void tile_q8(const struct product *p, size_t r, const int rows, size_t c
             const uint8_t *block = product_row(p, r + (size_t)i) + b * Q8_BLOCK_BYTES;
             __m256i w = load_bytes(block + 2), size_of_w = _mm256_abs_epi8(w);
             vec scale = q8_scale(block);
+            if (c == 0)
+                product_prefetch(p, block, ROWS);
             for (int j = 0; j < cols; j++) {
                 const uint8_t *act = product_col(p, c + (size_t)j);
                 __m256i dot = dot_bytes(w, size_of_w, load_bytes(act + b * Q8_BLOCK));

@@ -23,10 +23,11 @@ enum {
     SUMS = 4,       /* of an output */
     WIDE_ROWS = 16, /* of a wide tile */
     WIDE_COLS = 4,
-    WIDE_FROM = 6,       /* columns from which transposing pays */
-    MAX_COLS = 64,       /* in one pass of the wide way */
-    CHUNK_BLOCKS = 16,   /* transposed at once */
-    WORDS = Q8_BLOCK / 4 /* 32-bit words of a block */
+    WIDE_FROM = 4,        /* columns from which transposing pays */
+    MAX_COLS = 64,        /* in one pass of the wide way */
+    CHUNK_BLOCKS = 16,    /* transposed at once */
+    WORDS = Q8_BLOCK / 4, /* 32-bit words of a block */
+    CACHE_LINE = 64
 };
 
 INLINED __m512i unsign(__m512i w)
@@ -99,6 +100,8 @@ INLINED void narrow_step(const struct product *p, const uint8_t *const row[ROWS]
     const __mmask64 bytes1 = have > 3 ? ~0ull : have > 2 ? 0xffffffffull : 0;
     __m512i w[2][ROWS];
     for (int i = 0; i < ROWS; i++) {
+        for (size_t line = 0; c == 0 && line < have * Q8_BLOCK_BYTES; line += CACHE_LINE)
+            product_prefetch(p, row[i] + at + line, ROWS);
         w[0][i] = unsign(load_pair(row[i] + at, have));
         w[1][i] = unsign(load_pair(row[i] + at + 2 * Q8_BLOCK_BYTES, have > 2 ? have - 2 : 0));
     }
@@ -185,8 +188,11 @@ static void transpose_chunk(const struct product *p, size_t r, size_t b, size_t 
     for (size_t i = 0; i < blocks; i++, at += Q8_BLOCK_BYTES) {
         transpose_words(at + 2, row_bytes, chunk->words[i]);
         transpose_words(at + 2 + 16, row_bytes, chunk->words[i] + 4);
-        for (size_t k = 0; k < WIDE_ROWS; k++)
+        for (size_t k = 0; k < WIDE_ROWS; k++) {
+            if (i % 2 == 0)
+                product_prefetch(p, at + k * row_bytes, WIDE_ROWS);
             chunk->scales[i][k] = load_half(at + k * row_bytes);
+        }
     }
 }
 

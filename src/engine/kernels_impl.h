@@ -61,6 +61,14 @@ static inline const uint8_t *product_col(const struct product *p, size_t c)
     return p->acts + c * p->act_stride;
 }
 
+/* Asks for the place `ahead` rows further on. A row is short for the processor's own prefetching,
+ * which starts anew in each; without this, decoding reaches half of the memory's speed. Past the
+ * matrix it is harmless. */
+static inline void product_prefetch(const struct product *p, const uint8_t *at, size_t ahead)
+{
+    __builtin_prefetch(at + ahead * p->w->row_bytes, 0, 2);
+}
+
 /* Rows whose weights stay in the second-level cache while all columns go past them. */
 static inline size_t product_group(const struct product *p, size_t row_step)
 {

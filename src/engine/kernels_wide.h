@@ -55,6 +55,8 @@ INLINED void tile_float(uint32_t type, const struct product *p, size_t r, const 
     for (; k + WIDE <= n; k += WIDE) {
         for (int i = 0; i < rows; i++) {
             vec weights = v_weights(type, w[i], k);
+            if (c == 0)
+                product_prefetch(p, w[i] + k * (type == QUANT_F32 ? 4 : 2), ROWS);
             for (int j = 0; j < cols; j++)
                 sums[i][j] = v_fma(weights, v_load(x[j] + k), sums[i][j]);
         }
