@@ -36,19 +36,19 @@ enum api_thinking { API_THINKING_NEVER, API_THINKING_OFF, API_THINKING_ON, API_T
 struct api_model {
     const char *id;
     int64_t context_tokens;
-    int64_t created;           /* Unix seconds, for GET /v1/models */
+    int64_t created;            /* Unix seconds, for GET /v1/models */
     enum api_thinking thinking; /* OFF and ON: the request may choose, this is the default */
     bool strict;
-    double temperature;        /* default when thinking */
+    double temperature;         /* default when thinking */
     double temperature_instant; /* default when not */
-    bool fixed_sampling;       /* strict: temperature, top_p, n and penalties are given */
-    double top_p;              /* default */
-    int64_t max_tokens;        /* default of a reply; 0: what the context leaves */
+    bool fixed_sampling;        /* strict: temperature, top_p, n and penalties are given */
+    double top_p;               /* default */
+    int64_t max_tokens;         /* default of a reply; 0: what the context leaves */
 };
 
 struct api_limits {
-    int messages;       /* of one request */
-    int choices;        /* n */
+    int messages; /* of one request */
+    int choices;  /* n */
     int stops, stop_bytes;
     int logit_biases;
     int tools;
@@ -67,7 +67,7 @@ struct api_request {
     int choices;
     int64_t max_tokens; /* 0: not given and no default */
     double temperature, top_p, presence_penalty, frequency_penalty;
-    int top_k;          /* extensions of other servers; 0 off */
+    int top_k; /* extensions of other servers; 0 off */
     double min_p;
     bool has_seed;
     uint64_t seed;
@@ -77,7 +77,7 @@ struct api_request {
     size_t n_biases;
     bool logprobs;
     int top_logprobs;
-    bool thinking;      /* decided from the request and the model */
+    bool thinking; /* decided from the request and the model */
     /* Room for a later work: read and checked for type, answered with api_not_implemented. */
     const struct json *tools, *tool_choice, *response_format;
 };

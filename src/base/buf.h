@@ -28,6 +28,7 @@ void buf_addc(struct buf *b, char c);
 void buf_addf(struct buf *b, const char *fmt, ...) __attribute__((format(printf, 2, 3)));
 void buf_addv(struct buf *b, const char *fmt, va_list ap) __attribute__((format(printf, 2, 0)));
 void buf_drop(struct buf *b, size_t n); /* removes n bytes from the front */
-char *buf_take(struct buf *b, size_t *len); /* hands over the memory (mem_alloc'ed), NULL if empty */
+char *buf_take(struct buf *b,
+               size_t *len); /* hands over the memory (mem_alloc'ed), NULL if empty */
 
 #endif

@@ -15,7 +15,15 @@
 #include <stdbool.h>
 #include <stdint.h>
 
-enum json_kind { JSON_NULL, JSON_BOOL, JSON_INT, JSON_DOUBLE, JSON_STRING, JSON_ARRAY, JSON_OBJECT };
+enum json_kind {
+    JSON_NULL,
+    JSON_BOOL,
+    JSON_INT,
+    JSON_DOUBLE,
+    JSON_STRING,
+    JSON_ARRAY,
+    JSON_OBJECT
+};
 
 struct json; /* one value of a tree; borrowed from its root except where said */
 
@@ -27,7 +35,7 @@ enum json_kind json_kind(const struct json *v); /* NULL counts as JSON_NULL */
 bool json_bool(const struct json *v);
 /* True if the number is an integer within int64 (1.0 counts, an integer too large does not). */
 bool json_int64(const struct json *v, int64_t *out);
-double json_double(const struct json *v); /* of JSON_INT and JSON_DOUBLE */
+double json_double(const struct json *v);                   /* of JSON_INT and JSON_DOUBLE */
 const char *json_string(const struct json *v, size_t *len); /* borrowed, NUL-terminated */
 size_t json_len(const struct json *v);                      /* of an array or an object */
 const struct json *json_at(const struct json *array, size_t i);
@@ -38,9 +46,9 @@ int json_each(const struct json *object,
               int (*fn)(void *arg, const char *key, const struct json *value), void *arg);
 
 /* Writing: each appends to a buffer. */
-void json_write(struct buf *b, const struct json *v);               /* compact, as parsed */
-void json_write_string(struct buf *b, const char *s, size_t len);   /* quoted and escaped;
-                                          invalid UTF-8 becomes U+FFFD, so output is valid */
+void json_write(struct buf *b, const struct json *v);             /* compact, as parsed */
+void json_write_string(struct buf *b, const char *s, size_t len); /* quoted and escaped;
+                                        invalid UTF-8 becomes U+FFFD, so output is valid */
 void json_write_double(struct buf *b, double v); /* shortest that reads back; null if not finite */
 
 #endif

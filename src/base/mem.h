@@ -19,8 +19,8 @@ char *mem_strndup(const char *s, size_t n); /* copies n bytes and adds a NUL */
 /* Memory that lives as long as one piece of work, freed in one call. */
 struct arena;
 struct arena *arena_new(void);
-void arena_free(struct arena *a);                  /* accepts NULL */
-void *arena_alloc(struct arena *a, size_t bytes);  /* zeroed, 16-byte aligned */
+void arena_free(struct arena *a);                 /* accepts NULL */
+void *arena_alloc(struct arena *a, size_t bytes); /* zeroed, 16-byte aligned */
 char *arena_strndup(struct arena *a, const char *s, size_t n);
 size_t arena_bytes(const struct arena *a); /* taken from the system so far */
 

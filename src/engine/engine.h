@@ -23,30 +23,30 @@ struct engine;
 struct mailbox;
 
 struct engine_options {
-    const char *gguf_path;   /* NULL: read the bytes below */
-    const void *gguf_bytes;  /* a model that lives in memory; must outlive the engine */
+    const char *gguf_path;  /* NULL: read the bytes below */
+    const void *gguf_bytes; /* a model that lives in memory; must outlive the engine */
     size_t gguf_len;
-    int threads;             /* compute threads; 0 takes the machine's cores */
-    int sequences;           /* decoded together; a choice of a call is one sequence */
-    int queue;               /* jobs that may wait for a sequence */
-    int chunk_tokens;        /* prompt tokens evaluated in one step */
-    int kv_tokens;           /* size of the KV cache in tokens, shared by all sequences */
-    bool kv_f32;             /* F32 cache instead of F16 */
-    const char *kernels;     /* "auto", "scalar", "avx2", "avx512", "avx512vnni" */
-    bool yarn_beta_file;     /* take YaRN's beta_fast/slow from the file instead of 32/1 */
+    int threads;         /* compute threads; 0 takes the machine's cores */
+    int sequences;       /* decoded together; a choice of a call is one sequence */
+    int queue;           /* jobs that may wait for a sequence */
+    int chunk_tokens;    /* prompt tokens evaluated in one step */
+    int kv_tokens;       /* size of the KV cache in tokens, shared by all sequences */
+    bool kv_f32;         /* F32 cache instead of F16 */
+    const char *kernels; /* "auto", "scalar", "avx2", "avx512", "avx512vnni" */
+    bool yarn_beta_file; /* take YaRN's beta_fast/slow from the file instead of 32/1 */
     void (*progress)(void *arg, const char *what, int percent); /* may be NULL */
     void *progress_arg;
 };
 
 struct engine_info {
-    const char *name;         /* general.name, or the file's name */
+    const char *name; /* general.name, or the file's name */
     const char *architecture;
-    const char *kernels;      /* the set in use */
-    const char *weights;      /* most common matrix type: "Q8_0" */
+    const char *kernels; /* the set in use */
+    const char *weights; /* most common matrix type: "Q8_0" */
     uint64_t parameters, file_bytes;
     int layers, vocabulary;
-    int context_tokens;       /* the most tokens that prompt and reply may have together */
-    bool thinks;              /* the chat template knows reasoning */
+    int context_tokens; /* the most tokens that prompt and reply may have together */
+    bool thinks;        /* the chat template knows reasoning */
     int threads, sequences;
 };
 
@@ -59,7 +59,7 @@ struct engine_text {
 
 struct engine_message {
     enum engine_role role;
-    struct engine_text name;         /* empty: the role's own word */
+    struct engine_text name; /* empty: the role's own word */
     struct engine_text content;
     struct engine_text reasoning;    /* of an assistant turn; may be empty */
     struct engine_text tool_call_id; /* of a tool result */
@@ -72,10 +72,10 @@ struct engine_bias {
 };
 
 struct engine_sampling {
-    float temperature; /* 0 takes the most likely token */
-    float top_p;       /* 1 keeps all; acts after the temperature */
-    int top_k;         /* 0 keeps all */
-    float min_p;       /* 0 keeps all */
+    float temperature;                         /* 0 takes the most likely token */
+    float top_p;                               /* 1 keeps all; acts after the temperature */
+    int top_k;                                 /* 0 keeps all */
+    float min_p;                               /* 0 keeps all */
     float presence_penalty, frequency_penalty; /* over generated tokens */
     uint64_t seed;
     const struct engine_bias *bias;
@@ -85,20 +85,20 @@ struct engine_sampling {
 /* One call. Everything it points to lives in its arena; engine_submit takes the job over. */
 struct engine_job {
     struct arena *arena;
-    uint64_t number;     /* chosen by the submitter, unique among its running jobs */
-    uint64_t owner;      /* turns are fair among owners (a key's number) */
+    uint64_t number; /* chosen by the submitter, unique among its running jobs */
+    uint64_t owner;  /* turns are fair among owners (a key's number) */
     const struct engine_message *messages;
     size_t n_messages;
-    bool thinking;       /* wanted, where the template has the choice */
-    bool count_only;     /* only tokenise: ENGINE_STARTED with the count, then ENGINE_END */
-    int choices;         /* 1 or more */
-    int max_tokens;      /* of each choice, reasoning included; 0 takes what the context leaves */
-    int context_tokens;  /* ceiling of this call's model row; 0 is the engine's own */
+    bool thinking;      /* wanted, where the template has the choice */
+    bool count_only;    /* only tokenise: ENGINE_STARTED with the count, then ENGINE_END */
+    int choices;        /* 1 or more */
+    int max_tokens;     /* of each choice, reasoning included; 0 takes what the context leaves */
+    int context_tokens; /* ceiling of this call's model row; 0 is the engine's own */
     struct engine_sampling sampling;
     const struct engine_text *stops;
     size_t n_stops;
     bool logprobs;
-    int top_logprobs;    /* 0 to 20 */
+    int top_logprobs; /* 0 to 20 */
 };
 
 struct engine_job *engine_job_new(void);
@@ -125,9 +125,9 @@ struct engine_logprob {
 };
 
 struct engine_piece {
-    bool reasoning;       /* else content */
+    bool reasoning; /* else content */
     size_t len;
-    const char *text;     /* whole UTF-8 characters */
+    const char *text;                /* whole UTF-8 characters */
     struct engine_logprob *logprobs; /* of the content tokens that became final, or NULL */
     size_t n_logprobs;
 };
@@ -137,18 +137,18 @@ struct engine_event {
     enum engine_event_kind kind;
     int choice;
     enum engine_finish finish;
-    struct arena *piece_arena;         /* ENGINE_PIECE: owns piece; freed by the receiver */
+    struct arena *piece_arena; /* ENGINE_PIECE: owns piece; freed by the receiver */
     const struct engine_piece *piece;
-    int prompt_tokens, cached_tokens;  /* STARTED, END; also in an ERR_LIMIT END */
+    int prompt_tokens, cached_tokens;        /* STARTED, END; also in an ERR_LIMIT END */
     int completion_tokens, reasoning_tokens; /* END: of all choices */
-    int limit_tokens;                  /* END with ERR_LIMIT: the context */
-    int code;                          /* END: 0 or ERR_* */
-    char text[160];                    /* END: for people, if code is not 0 */
+    int limit_tokens;                        /* END with ERR_LIMIT: the context */
+    int code;                                /* END: 0 or ERR_* */
+    char text[160];                          /* END: for people, if code is not 0 */
 };
 
 /* What the scheduler is doing now, for readiness and metrics; any thread. */
 struct engine_load {
-    int running, waiting;           /* sequences, jobs */
+    int running, waiting;                                           /* sequences, jobs */
     uint64_t prompt_tokens, cached_tokens, generated_tokens, steps; /* since start */
 };
 

@@ -17,16 +17,17 @@
 struct gguf;
 
 struct gguf_tensor {
-    const char *name;      /* NUL-terminated */
-    uint32_t type;         /* ggml type id; see quant.h */
-    uint32_t n_dims;       /* 1 to 4 */
-    uint64_t dims[4];      /* dims[0] is contiguous (a matrix's input side); unused are 1 */
-    const void *data;      /* into the mapping, aligned as the file says */
+    const char *name; /* NUL-terminated */
+    uint32_t type;    /* ggml type id; see quant.h */
+    uint32_t n_dims;  /* 1 to 4 */
+    uint64_t dims[4]; /* dims[0] is contiguous (a matrix's input side); unused are 1 */
+    const void *data; /* into the mapping, aligned as the file says */
     uint64_t bytes;
 };
 
 int gguf_open_file(const char *path, struct gguf **out, struct error *e);
-int gguf_open_bytes(const void *bytes, size_t len, struct gguf **out, struct error *e); /* borrowed */
+int gguf_open_bytes(const void *bytes, size_t len, struct gguf **out,
+                    struct error *e); /* borrowed */
 void gguf_close(struct gguf *g);
 
 uint64_t gguf_file_bytes(const struct gguf *g);

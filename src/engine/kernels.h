@@ -36,8 +36,8 @@ struct kernels {
     void (*to_f16)(const float *x, uint16_t *out, size_t n);
     /* out = x / sqrt(mean(x^2) + eps) * weight; the sum is in double, as in ggml */
     void (*rmsnorm)(const float *x, const float *weight, float eps, size_t n, float *out);
-    void (*softmax)(float *x, size_t n);                        /* in place, maximum subtracted */
-    void (*silu_mul)(float *gate, const float *up, size_t n);   /* gate = silu(gate) * up */
+    void (*softmax)(float *x, size_t n);                      /* in place, maximum subtracted */
+    void (*silu_mul)(float *gate, const float *up, size_t n); /* gate = silu(gate) * up */
 };
 
 /* "auto" takes the best this processor has; a name that it has not is ERR_UNSUPPORTED and lists

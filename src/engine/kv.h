@@ -23,9 +23,9 @@ struct kv;
 
 struct kv_shape {
     int layers;
-    int width;   /* values a token and layer: kv_lora + rotary */
-    int tokens;  /* capacity, rounded up to whole blocks */
-    bool f32;    /* else IEEE half */
+    int width;  /* values a token and layer: kv_lora + rotary */
+    int tokens; /* capacity, rounded up to whole blocks */
+    bool f32;   /* else IEEE half */
 };
 
 struct kv_seq {

@@ -23,7 +23,7 @@ struct model;
 
 struct model_shape {
     int layers, dense_layers, hidden, heads;
-    int q_lora;  /* 0: none */
+    int q_lora; /* 0: none */
     int kv_lora, nope, rope, value;
     int dense_ffn, experts, experts_used, expert_ffn, shared_experts;
     int groups, groups_used;

@@ -18,11 +18,11 @@ struct gate;
 
 enum gate_verdict {
     GATE_OK,
-    GATE_NO_KEY,      /* no header, or not "Bearer KEY" */
-    GATE_UNKNOWN,     /* also revoked: the caller cannot tell */
+    GATE_NO_KEY,  /* no header, or not "Bearer KEY" */
+    GATE_UNKNOWN, /* also revoked: the caller cannot tell */
     GATE_EXPIRED,
     GATE_DISABLED,
-    GATE_UNAVAILABLE  /* the store did not answer */
+    GATE_UNAVAILABLE /* the store did not answer */
 };
 
 struct gate_pass {

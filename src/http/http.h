@@ -26,15 +26,15 @@ struct http_server;
 struct http_exchange;
 
 struct http_limits {
-    size_t connections;      /* open at once; accepting pauses beyond that */
-    size_t head_bytes;       /* request line and header fields */
-    size_t head_fields;      /* number of header fields */
-    size_t body_bytes;       /* decoded body */
-    int head_timeout_ms;     /* from the first byte of a head to its end */
-    int body_timeout_ms;     /* from the end of the head to the end of the body */
-    int idle_timeout_ms;     /* a kept connection without a request */
-    int stall_timeout_ms;    /* a client that takes none of the bytes waiting for it */
-    size_t stream_bytes;     /* on_drain is told once less than this waits in the socket's buffer */
+    size_t connections;   /* open at once; accepting pauses beyond that */
+    size_t head_bytes;    /* request line and header fields */
+    size_t head_fields;   /* number of header fields */
+    size_t body_bytes;    /* decoded body */
+    int head_timeout_ms;  /* from the first byte of a head to its end */
+    int body_timeout_ms;  /* from the end of the head to the end of the body */
+    int idle_timeout_ms;  /* a kept connection without a request */
+    int stall_timeout_ms; /* a client that takes none of the bytes waiting for it */
+    size_t stream_bytes;  /* on_drain is told once less than this waits in the socket's buffer */
 };
 
 /* Why a request was refused before the application saw it, or why its body was. */
@@ -84,7 +84,7 @@ const char *http_method(const struct http_exchange *x);
 const char *http_path(const struct http_exchange *x);  /* without the query, as sent */
 const char *http_query(const struct http_exchange *x); /* "" if none */
 const char *http_header_get(const struct http_exchange *x, const char *name); /* NULL if absent */
-const char *http_peer(const struct http_exchange *x); /* "127.0.0.1" */
+const char *http_peer(const struct http_exchange *x);                         /* "127.0.0.1" */
 void http_set_user(struct http_exchange *x, void *user);
 void *http_user(const struct http_exchange *x);
 
