@@ -85,7 +85,7 @@ static const struct config_option options[] = {
      "Calls that may wait for their turn."},
     {"engine.chunk_tokens", OPTION_INT, CONFIG(engine.chunk_tokens), 1, 4096, "64", NULL, false,
      "Tokens of a prompt that are computed in one step."},
-    {"engine.kv_tokens", OPTION_INT, CONFIG(engine.kv_tokens), 256, 16777216, "32768", NULL, false,
+    {"engine.kv_tokens", OPTION_INT, CONFIG(engine.kv_tokens), 256, 16777216, "16384", NULL, false,
      "Size of the KV cache in tokens, shared by all replies."},
     {"engine.kv_type", OPTION_ENUM, CONFIG(engine.kv_f32), 0, 0, "f16", kv_types, false,
      "Numbers of the KV cache."},

@@ -88,7 +88,7 @@ static void the_defaults_are_those_of_the_design(void **state)
     assert_int_equal(c->api.stop_bytes, 256);
     assert_int_equal(c->call_timeout_ms, 900000);
     assert_string_equal(c->engine.gguf, "");
-    assert_int_equal(c->engine.kv_tokens, 32768);
+    assert_int_equal(c->engine.kv_tokens, 16384);
     assert_false(c->engine.kv_f32);
     assert_int_equal(c->n_models, 9);
     assert_int_equal(c->n_backends, 1);
