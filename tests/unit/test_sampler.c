@@ -230,7 +230,7 @@ static void kept_sets_are_those_of_a_sort(void **state)
     int counts[N];
 
     (void)state;
-    for (int round = 0; round < 40; round++) {
+    for (int round = 0; round < 20; round++) {
         struct engine_sampling o = plain;
         double sum = 0, mass = 0;
         int keep = 0;
@@ -243,20 +243,20 @@ static void kept_sets_are_those_of_a_sort(void **state)
         }
         qsort(sorted, N, sizeof *sorted, by_falling_logit);
         o.seed = (uint64_t)round;
-        o.top_p = 0.03f + 0.02f * (float)round;
+        o.top_p = 0.03f + 0.04f * (float)round;
         while (mass < o.top_p * sum)
             mass += exp(sorted[keep++][0]);
-        count_picks(&o, logits, N, 3000, counts);
+        count_picks(&o, logits, N, 1000, counts);
         for (int i = keep + 1; i < N; i++) /* one more: sums in another order may differ */
             assert_int_equal(counts[(int)sorted[i][1]], 0);
         o.top_p = 1;
-        o.top_k = 1 + round * 7;
-        count_picks(&o, logits, N, 3000, counts);
+        o.top_k = 1 + round * 14;
+        count_picks(&o, logits, N, 1000, counts);
         for (int i = o.top_k; i < N; i++)
             assert_int_equal(counts[(int)sorted[i][1]], 0);
         /* The last one kept is drawn too, so not too few were. */
         o.top_k = 2;
-        count_picks(&o, logits, N, 3000, counts);
+        count_picks(&o, logits, N, 1000, counts);
         assert_true(counts[(int)sorted[1][1]] > 0);
     }
 }
@@ -411,12 +411,12 @@ static void a_large_flat_vocabulary_is_sampled(void **state)
     o.top_p = 0.95f;
     o.top_k = 100000;
     struct sampler *s = sampler_new(&o, 0, N);
-    for (int round = 0; round < 8; round++) {
+    for (int round = 0; round < 4; round++) {
         for (int i = 0; i < N; i++) /* rising, falling, equal, a saw */
-            logits[i] = round % 4 == 0   ? (float)i / N
-                        : round % 4 == 1 ? -(float)i / N
-                        : round % 4 == 2 ? 1
-                                         : (float)(i % 17);
+            logits[i] = round == 0   ? (float)i / N
+                        : round == 1 ? -(float)i / N
+                        : round == 2 ? 1
+                                     : (float)(i % 17);
         assert_in_range(sampler_pick(s, logits), 0, N - 1);
     }
     sampler_free(s);
