@@ -44,7 +44,7 @@ struct run {
 static void run_start(struct run *r, enum template_state start, const char *const *stops,
                       size_t n_stops)
 {
-    struct engine_text texts[16];
+    struct engine_text texts[16] = {{NULL, 0}};
 
     for (size_t i = 0; i < n_stops; i++)
         texts[i] = (struct engine_text){stops[i], strlen(stops[i])};
