@@ -63,15 +63,15 @@ def main():
     processes.kill_all_on_exit()
     r = report.Report()
     r.machine = report.machine(repository, f"{build}/moongate")
-    report.show_machine(r.machine)
-    if r.machine["busy_before"] > 0.1:
-        r.note(f"the machine was {r.machine['busy_before']:.0%} busy before the start: "
-               "times and rates mean little")
     folder = tempfile.mkdtemp(prefix="moongate-bench-")
     began, failed = time.monotonic(), 1
     try:
         os.chdir(folder) # where no moongate.yaml is read: all options have their defaults
         bench = sections.Bench(build, repository, folder, a.gguf, a.quick, a.llama_bench, r)
+        report.show_machine(r.machine)
+        if r.machine["busy_before"] > 0.1:
+            r.note(f"the machine was {r.machine['busy_before']:.0%} busy before the start: "
+                   "times and rates mean little")
         failed = measure(a, r, bench)
     except (processes.Broken, OSError) as e:
         r.note(str(e))
@@ -79,8 +79,7 @@ def main():
         processes.kill_all()
         os.chdir("/")
         shutil.rmtree(folder, ignore_errors=True)
-    model = r.machine.get("model")
-    print(f"\n{model['line'] if model else ''}\n{time.monotonic() - began:.0f} s in all")
+    print(f"\n{time.monotonic() - began:.0f} s in all")
     for note in r.notes:
         print(f"! {note}")
     if a.json:

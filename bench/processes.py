@@ -103,7 +103,8 @@ class Moongate:
             os.close(ours)
             stop(self.pid)
             raise
-        threading.Thread(target=self._drain, args=(ours, rest), daemon=True).start()
+        self.lines.extend(rest.decode(errors="replace").splitlines())
+        threading.Thread(target=self._drain, args=(ours,), daemon=True).start()
 
     def _wait_until_listening(self, fd):
         text, end = b"", time.monotonic() + 60
@@ -119,20 +120,18 @@ class Moongate:
                 raise Broken(f"moongate serve did not start: {said or 'no word from it'}")
             text += piece
 
-    def _drain(self, fd, text):
+    def _drain(self, fd):
         with os.fdopen(fd, "rb") as pipe:
-            self.lines.extend(text.decode(errors="replace").splitlines())
             for line in pipe:
                 self.lines.append(line.decode(errors="replace").rstrip())
 
     def model(self):
-        """What the start says of the model: kernels, threads, sequences."""
+        """Compute threads, and what the start says of the model."""
         for line in list(self.lines):
-            found = re.search(r"kernels (\S+), (\d+) threads, (\d+) sequences", line)
+            found = re.search(r"\S+: .*kernels \S+, (\d+) threads, .*", line)
             if found:
-                return {"kernels": found[1], "threads": int(found[2]),
-                        "sequences": int(found[3]), "line": line}
-        return None
+                return int(found[1]), found[0]
+        raise Broken("the start says nothing of the model")
 
     def __enter__(self):
         return self
@@ -151,12 +150,13 @@ class Nginx:
             self.port = s.getsockname()[1]
         temp = "".join(f"    {kind}_temp_path {folder}/{kind};\n" for kind in
                        ("client_body", "proxy", "fastcgi", "uwsgi", "scgi"))
+        spare = connections * 9 // 8 + 128 # idle ones are dropped when a sixteenth is left
         quoted = body.replace("\\", "\\\\").replace("'", "\\'")
         with open(f"{folder}/nginx.conf", "w", encoding="ascii") as f:
             f.write("daemon off;\nmaster_process off;\n"
                     f"pid {folder}/pid;\nerror_log {folder}/error.log crit;\n"
-                    f"worker_rlimit_nofile {connections + 64};\n"
-                    f"events {{ worker_connections {connections + 32}; }}\n"
+                    f"worker_rlimit_nofile {spare};\n"
+                    f"events {{ worker_connections {spare - 32}; }}\n"
                     f"http {{\n{temp}    access_log off;\n    keepalive_timeout 300s;\n"
                     "    keepalive_requests 1000000000;\n    default_type application/json;\n"
                     f"    server {{ listen 127.0.0.1:{self.port} backlog=4096;\n"

@@ -3,8 +3,10 @@
 import http.client
 import json
 import os
+import re
 import resource
 import shutil
+import socket
 import time
 
 import processes
@@ -33,6 +35,8 @@ class Bench:
         os.makedirs(self.data, mode=0o700)
         self.key = processes.command([self.program, "key", "create", "--data", self.data,
                                       "--name", "bench"], 30).strip()
+        with self.serve() as server: # after this, program and model are in the page cache
+            self.threads, report.machine["model"] = server.model()
 
     def serve(self, cpu=None, options=()):
         return Moongate(self.program, [*self.options, *options], cpu)
@@ -60,26 +64,35 @@ class Bench:
 
 # --- start ---
 
+def answer(connection, request):
+    """Sends a request and reads the whole answer, which has a Content-Length."""
+    connection.sendall(request)
+    text, whole = b"", None
+    while whole is None or len(text) < whole:
+        piece = connection.recv(65536)
+        if not piece:
+            raise Broken(f"an answer that broke off: {text[:300]!r}")
+        text += piece
+        head, found, _ = text.partition(b"\r\n\r\n")
+        if found and whole is None:
+            length = re.search(rb"\r\ncontent-length: *(\d+)", head, re.I)
+            if not head.startswith(b"HTTP/1.1 200 ") or not length:
+                raise Broken(f"no 200 with a length: {text[:300]!r}")
+            whole = len(head) + 4 + int(length[1])
+
+
 def start_once(b):
     """Microseconds from the start to the answer of /healthz, and to a one-token chat answer."""
-    with b.serve() as server:
-        c = http.client.HTTPConnection("127.0.0.1", server.port, timeout=60)
-        took = []
-        for method, path, body in (("GET", "/healthz", None),
-                                   ("POST", "/v1/chat/completions", b.one_token())):
-            c.request(method, path, body, {"Authorization": f"Bearer {b.key}",
-                                           "Content-Type": "application/json"})
-            reply = c.getresponse()
-            text = reply.read()
+    took = []
+    with b.serve() as server, socket.create_connection(("127.0.0.1", server.port), 60) as c:
+        for r in (prompts.request("GET", "/healthz"),
+                  prompts.request("POST", "/v1/chat/completions", b.key, b.one_token())):
+            answer(c, r)
             took.append(time.perf_counter_ns() // 1000 - server.started_us)
-            if reply.status != 200:
-                raise Broken(f"{path} after the start: {reply.status} {text[:300]!r}")
-        c.close()
-        return took
+    return took
 
 
 def start(b):
-    start_once(b) # so that the program and the model are in the page cache
     runs = [start_once(b) for _ in range(5 if b.quick else 10)]
     b.report.raw["start_us"] = runs
     for i, what in enumerate(("to the 200 of GET /healthz", "to a whole one-token chat answer")):
@@ -147,7 +160,7 @@ def first_token(b, server):
                                  temperature=0, stream=True,
                                  stream_options={"include_usage": True})
         requests += [r, r]
-    rows, _ = processes.replies(b.client, server.port, 1, 3600 if not b.quick else 20,
+    rows, _ = processes.replies(b.client, server.port, 1, 20 if b.quick else 60,
                                 b.file("first", requests))
     b.report.raw["first_token"] = rows
     shown = [r for r in rows if r["events"]]
@@ -171,7 +184,6 @@ def first_token(b, server):
 def replies(b):
     seconds = 2 if b.quick else 6
     with b.serve() as server:
-        b.report.machine.update(model=server.model())
         memory_row(b, server, "idle after the start")
         rates = {}
         for n in (16, 4, 1): # 16 first: its memory is a figure
@@ -183,16 +195,15 @@ def replies(b):
         decode = {n: speed_rows(b, *rates[n]) for n in sorted(rates)}
         prefill = first_token(b, server)
         memory_row(b, server, "after all replies of this bench")
-        threads = (server.model() or {}).get("threads", len(processes.cores()))
     if b.llama_bench:
-        llama(b, prefill, decode, threads)
+        llama(b, prefill, decode)
 
 
-def llama(b, prefill, decode, threads):
+def llama(b, prefill, decode):
     """The same model in llama.cpp at the same number of threads, without HTTP."""
     table = "Beside llama.cpp, the same file and threads"
     out = processes.command([b.llama_bench, "-m", b.model_file, "-p", "512", "-n",
-                             str(REPLY_TOKENS), "-t", str(threads), "-r", "3", "-o", "json"], 120)
+                             str(REPLY_TOKENS), "-t", str(b.threads), "-r", "3", "-o", "json"], 120)
     for r in json.loads(out):
         if r["n_prompt"]:
             b.report.against(table, "prompt tokens a second", prefill, "tokens/s",
@@ -204,9 +215,9 @@ def llama(b, prefill, decode, threads):
     if not os.access(batched, os.X_OK):
         b.report.note("no llama-batched-bench beside llama-bench: 4 and 16 streams stand alone")
         return
-    out = processes.command([batched, "-m", b.model_file, "-c", "8192", "-t", str(threads), "-npp",
-                             "16", "-ntg", str(REPLY_TOKENS), "-npl", "4,16", "--output-format",
-                             "jsonl"], 120)
+    out = processes.command([batched, "-m", b.model_file, "-c", "8192", "-t", str(b.threads),
+                             "-npp", "16", "-ntg", str(REPLY_TOKENS), "-npl", "4,16",
+                             "--output-format", "jsonl"], 120)
     for line in out.splitlines():
         r = json.loads(line) if line.startswith("{") else {}
         if r.get("pl") in decode:
@@ -233,6 +244,10 @@ def load(b, pid, port, path, connections, arguments, cpu, all_refused=False):
             "p99_us": median([r["p99_us"] for r in runs]), "runs": runs}
 
 
+def connections(n):
+    return f"{n} connection" + "s" * (n > 1)
+
+
 def load_row(b, figure, r, other=None, name=None):
     table = "CPU of a request"
     detail = (f"{number(r['least_us'])} to {number(r['most_us'])}; {number(r['second'])} "
@@ -255,15 +270,15 @@ def requests(b):
         with Nginx(f"{b.folder}/nginx", HEALTH, 256, cpu=0) as yard:
             for c in (64, 1):
                 nginx[c] = load(b, yard.pid, yard.port, "/", c, ["GET", ""], -1)
-                load_row(b, f"nginx `return 200`, {c} connections", nginx[c])
+                load_row(b, f"nginx `return 200`, {connections(c)}", nginx[c])
     else:
         b.report.note("nginx is not installed: its column is left out")
     with b.serve(cpu=0) as server:
         for c in (64, 1):
             r = load(b, server.pid, server.port, "/healthz", c, ["GET", ""], -1)
-            load_row(b, f"GET /healthz, {c} connections", r, nginx.get(c), "nginx")
+            load_row(b, f"GET /healthz, {connections(c)}", r, nginx.get(c), "nginx")
         r = load(b, server.pid, server.port, "/v1/models", 64, ["GET", "no-such-key"], -1, True)
-        load_row(b, "401 for a wrong key, 64 connections", r, nginx.get(64), "nginx")
+        load_row(b, f"401 for a wrong key, {connections(64)}", r, nginx.get(64), "nginx")
     body = f"{b.folder}/one-token.json"
     with open(body, "wb") as f:
         f.write(b.one_token())
@@ -271,7 +286,7 @@ def requests(b):
         for c in (64, 1):
             r = load(b, server.pid, server.port, "/v1/chat/completions", c,
                      ["POST", b.key, body], None)
-            load_row(b, f"one-token chat, {c} connections", r)
+            load_row(b, f"one-token chat, {connections(c)}", r)
 
 
 # --- idle connections ---
