@@ -204,10 +204,11 @@ def command(argv, seconds, allowed=(0,)):
     try:
         out, err = p.communicate(timeout=seconds)
     except subprocess.TimeoutExpired as late:
-        p.kill()
-        p.communicate()
         raise Broken(f"{os.path.basename(argv[0])} took more than {seconds} s") from late
     finally:
+        if p.poll() is None:
+            p.kill()
+            p.communicate()
         _running.discard(p.pid)
     if p.returncode not in allowed:
         said = (err.strip() or out.strip())[-500:]

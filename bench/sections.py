@@ -103,17 +103,21 @@ def start(b):
 
 # --- replies: memory, tokens a second, time to the first token ---
 
-def streams_file(b, count):
-    """Streams that end at max_tokens alone, where the tokens that end a reply are known."""
-    fields = {"stream": True, "stream_options": {"include_usage": True},
-              "max_tokens": REPLY_TOKENS, "temperature": 1}
+def stream_fields(b, max_tokens):
+    """Of streams that end at max_tokens alone, where the tokens that end a reply are known."""
+    fields = {"stream": True, "stream_options": {"include_usage": True}, "max_tokens": max_tokens}
     try:
         fields["logit_bias"] = {str(i): -100 for i in prompts.end_tokens(b.model_file)}
     except (OSError, ValueError, KeyError) as e:
         b.report.note(f"replies are as long as they come: {b.model_file}: {e}")
-    return b.file(f"streams-{count}",
-                  [prompts.chat_request(b.key, f"Tell me about {prompts.text(i, 3)}.", seed=i,
-                                        **fields) for i in range(count)])
+    return fields
+
+
+def streams_file(b):
+    fields = stream_fields(b, REPLY_TOKENS)
+    return b.file("streams", [prompts.chat_request(
+        b.key, f"Tell me about {prompts.text(i, 3)}.", seed=i, temperature=1, **fields)
+        for i in range(2000)])
 
 
 def memory_row(b, server, figure):
@@ -154,14 +158,11 @@ def words_for(b, server, tokens):
 def first_token(b, server):
     count = 10 if b.quick else 50
     words = words_for(b, server, 500)
-    requests = []
-    for i in range(count):
-        r = prompts.chat_request(b.key, prompts.text(f"first {i}", words), max_tokens=2,
-                                 temperature=0, stream=True,
-                                 stream_options={"include_usage": True})
-        requests += [r, r]
+    fields = stream_fields(b, 4)
+    pairs = [[prompts.chat_request(b.key, prompts.text(f"first {i}", words), temperature=0,
+                                   **fields)] * 2 for i in range(count)]
     rows, _ = processes.replies(b.client, server.port, 1, 20 if b.quick else 60,
-                                b.file("first", requests))
+                                b.file("first", sum(pairs, [])))
     b.report.raw["first_token"] = rows
     shown = [r for r in rows if r["events"]]
     if len(shown) < len(rows):
@@ -183,12 +184,12 @@ def first_token(b, server):
 
 def replies(b):
     seconds = 2 if b.quick else 6
+    file = streams_file(b)
     with b.serve() as server:
         memory_row(b, server, "idle after the start")
         rates = {}
         for n in (16, 4, 1): # 16 first: its memory is a figure
-            rows, run = processes.replies(b.client, server.port, n, seconds,
-                                          streams_file(b, 2000))
+            rows, run = processes.replies(b.client, server.port, n, seconds, file)
             rates[n] = (n, rows, run)
             if n == 16:
                 memory_row(b, server, "after 16 concurrent replies")
@@ -333,7 +334,10 @@ def kernels(b):
         return
     out = processes.command([b.kernels], 60)
     b.report.raw["kernels"] = out.splitlines()
-    print(f"\n### Kernels and memory\n\n```\n{out.strip()}\n```", flush=True)
+    used = re.search(r"kernels ([^ ,]+)", b.report.machine["model"])[1]
+    shown = [line for line in out.splitlines() # of the sets, the one in use is shown
+             if not re.match(r"(scalar|avx)", line) or line.split()[0] == used]
+    print("\n### Kernels and memory\n\n```\n" + "\n".join(shown) + "\n```", flush=True)
 
 
 ALL = {"start": start, "replies": replies, "requests": requests, "idle": idle,
