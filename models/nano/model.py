@@ -184,7 +184,8 @@ class Block(nn.Module):
     def route(self, x):
         """The experts of each row and their weights."""
         cfg = self.cfg
-        z = self.ffn_gate_inp(x)
+        with torch.autocast("cpu", enabled=False):      # the choice of experts is exact
+            z = self.ffn_gate_inp(x.to(self.ffn_gate_inp.weight.dtype))
         score = torch.sigmoid(z) if cfg.gating == "sigmoid" else z.softmax(-1)
         choice = score.detach()
         if cfg.has_bias:
@@ -201,20 +202,25 @@ class Block(nn.Module):
         return index, weight * (cfg.weights_scale or 1.0)
 
     def experts(self, x):
-        """Sum of the chosen experts' answers; every expert runs once over its own rows."""
+        """Sum of the chosen experts' answers; every expert runs once over its own rows.
+
+        The rows are laid out as [expert, slot], short lists filled up with a row of zeros.
+        """
         index, weight = self.route(x)
-        order = index.flatten().argsort(stable=True)
-        load = index.flatten().bincount(minlength=self.cfg.n_expert)
+        n_expert = self.cfg.n_expert
+        choice, order = index.flatten().sort(stable=True)
         row = order // self.cfg.n_used
-        parts, at = [], 0
-        rows = x[row]
-        for e, n in enumerate(load.tolist()):
-            r = rows[at:at + n]
-            up = F.linear(r, self.ffn_up_exps.weight[e])
-            gate = F.linear(r, self.ffn_gate_exps.weight[e])
-            parts.append(F.linear(F.silu(gate) * up, self.ffn_down_exps.weight[e]))
-            at += n
-        y = torch.cat(parts) * weight.flatten()[order][:, None]
+        load = choice.bincount(minlength=n_expert)
+        width = int(load.max())
+        if self.training:       # few different shapes: each new one costs kernel compilation
+            width = -(-width // 256) * 256
+        slot = choice * width + torch.arange(len(choice)) - (load.cumsum(0) - load)[choice]
+        source = torch.full((n_expert * width,), len(x)).scatter_(0, slot, row)
+        rows = torch.cat((x, x.new_zeros(1, x.shape[1])))[source].view(n_expert, width, -1)
+        up = rows @ self.ffn_up_exps.weight.mT
+        gate = rows @ self.ffn_gate_exps.weight.mT
+        y = (F.silu(gate) * up) @ self.ffn_down_exps.weight.mT
+        y = y.flatten(0, 1)[slot] * weight.flatten()[order][:, None]
         self.load = load
         return torch.zeros_like(x).index_add(0, row, y.to(x.dtype))
 
