@@ -204,26 +204,26 @@ def llama(b, prefill, decode):
     """The same model in llama.cpp at the same number of threads, without HTTP."""
     table = "Beside llama.cpp, the same file and threads"
     out = processes.command([b.llama_bench, "-m", b.model_file, "-p", "512", "-n",
-                             str(REPLY_TOKENS), "-t", str(b.threads), "-r", "3", "-o", "json"], 120)
+                             str(REPLY_TOKENS), "-t", str(b.threads), "-r", "3", "-o", "json"], 60)
     for r in json.loads(out):
         if r["n_prompt"]:
             b.report.against(table, "prompt tokens a second", prefill, "tokens/s",
-                             "llama-bench pp512", r["avg_ts"], "ours with HTTP and tokenising")
+                             "llama.cpp, 512 tokens", r["avg_ts"], "ours with HTTP and tokenising")
         else:
             b.report.against(table, "1 stream", decode[1], "tokens/s",
-                             f"llama-bench tg{REPLY_TOKENS}", r["avg_ts"], "ours with HTTP")
+                             f"llama.cpp, {REPLY_TOKENS} tokens", r["avg_ts"], "ours with HTTP")
     batched = os.path.join(os.path.dirname(b.llama_bench), "llama-batched-bench")
     if not os.access(batched, os.X_OK):
         b.report.note("no llama-batched-bench beside llama-bench: 4 and 16 streams stand alone")
         return
     out = processes.command([batched, "-m", b.model_file, "-c", "8192", "-t", str(b.threads),
                              "-npp", "16", "-ntg", str(REPLY_TOKENS), "-npl", "4,16",
-                             "--output-format", "jsonl"], 120)
+                             "--output-format", "jsonl"], 60)
     for line in out.splitlines():
         r = json.loads(line) if line.startswith("{") else {}
         if r.get("pl") in decode:
             b.report.against(table, f"{r['pl']} streams", decode[r["pl"]], "tokens/s",
-                             "llama-batched-bench", r["speed_tg"], "ours with HTTP and prompts")
+                             "llama.cpp", r["speed_tg"], "ours with HTTP and prompts")
 
 
 # --- the cost of a request ---
