@@ -219,8 +219,10 @@ def llama(b, prefill, decode):
     out = processes.command([batched, "-m", b.model_file, "-c", "8192", "-t", str(b.threads),
                              "-npp", "16", "-ntg", str(REPLY_TOKENS), "-npl", "4,16",
                              "--output-format", "jsonl"], 60)
-    for line in out.splitlines():
-        r = json.loads(line) if line.startswith("{") else {}
+    results = [json.loads(line) for line in out.splitlines() if line.startswith("{")]
+    if not results:
+        raise Broken("llama-batched-bench told no result")
+    for r in results:
         if r.get("pl") in decode:
             b.report.against(table, f"{r['pl']} streams", decode[r["pl"]], "tokens/s",
                              "llama.cpp", r["speed_tg"], "ours with HTTP and prompts")
