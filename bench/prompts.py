@@ -6,13 +6,15 @@ import struct
 
 MODEL = "kimi-k2-instruct-0905" # a row that never thinks
 
-WORDS = """water stone light river house garden winter summer morning evening table window letter
-market bridge forest mountain village silver yellow paper kitchen bread salt honey engine signal
-number pocket button corner circle square answer question memory reason chance weather thunder
-island harbour captain teacher doctor farmer painter singer hammer needle basket ladder mirror
-candle blanket feather pebble meadow valley canyon desert ocean planet comet shadow whisper story
+WORDS = """
+water stone light river house garden winter summer morning evening table window letter market
+bridge forest mountain village silver yellow paper kitchen bread salt honey engine signal number
+pocket button corner circle square answer question memory reason chance weather thunder island
+harbour captain teacher doctor farmer painter singer hammer needle basket ladder mirror candle
+blanket feather pebble meadow valley canyon desert ocean planet comet shadow whisper story
 chapter sentence language country station ticket journey compass anchor rocket lantern orchard
-apple cherry walnut pepper ginger butter pencil ribbon velvet cotton copper marble crystal""".split()
+apple cherry walnut pepper ginger butter pencil ribbon velvet cotton copper marble crystal
+""".split()
 
 # The texts that end a reply, as the engine has them.
 END_TEXTS = {"<|im_end|>", "[EOS]", "[EOT]", "<|end_of_msg|>", "<|eot_id|>", "<|end|>",

@@ -107,8 +107,8 @@ def _busy_share(seconds):
 def machine(repository, program):
     """Where and what was measured."""
     cpu = re.search(r"^Model name:\s*(.+)$", _output("lscpu"), re.M)
-    system = re.search(r'^PRETTY_NAME="?([^"\n]+)', open("/etc/os-release", encoding="utf-8").read(),
-                       re.M)
+    with open("/etc/os-release", encoding="utf-8") as f:
+        system = re.search(r'^PRETTY_NAME="?([^"\n]+)', f.read(), re.M)
     with open("/proc/meminfo", encoding="ascii") as f:
         memory_kb = int(re.search(r"MemTotal:\s+(\d+)", f.read())[1])
     return {
