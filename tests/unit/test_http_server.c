@@ -249,8 +249,8 @@ static bool ended(struct client *c)
     return c->eof;
 }
 
-/* Sends all of it while the loop turns; stops early if the server hangs up. */
-static void say_bytes(struct world *w, struct client *c, const char *bytes, size_t len)
+/* Sends all of it while the loop turns; false if the server hangs up before. */
+static bool say_bytes(struct world *w, struct client *c, const char *bytes, size_t len)
 {
     size_t sent = 0;
     int64_t give_up_ms = clock_mono_ms() + GIVE_UP_MS;
@@ -259,10 +259,11 @@ static void say_bytes(struct world *w, struct client *c, const char *bytes, size
         if (n > 0)
             sent += (size_t)n;
         else if (errno != EAGAIN)
-            return;
+            return false;
         turn(w);
         assert_true(clock_mono_ms() < give_up_ms);
     }
+    return true;
 }
 
 static void say(struct world *w, struct client *c, const char *text)
@@ -583,6 +584,49 @@ static void a_client_that_sent_too_much_ahead_and_left_is_seen(void **state)
     hang_up(&c);
 }
 
+static void what_is_sent_ahead_is_not_read_without_bound(void **state)
+{
+    struct world *w = *state;
+    static char ahead[100000];
+    struct client c = dial(w);
+    size_t sent = 0;
+    say(w, &c, "GET /wait HTTP/1.1\r\nHost: x\r\n\r\n");
+    until(w, w->rec.kept != NULL);
+    memset(ahead, 'x', sizeof(ahead));
+    for (int refused_turns = 0; refused_turns < 100 && sent < 64u << 20;) {
+        ssize_t n = send(c.fd, ahead, sizeof(ahead), MSG_NOSIGNAL);
+        refused_turns = n < 0 ? refused_turns + 1 : 0;
+        sent += n > 0 ? (size_t)n : 0;
+        turn(w);
+    }
+    assert_true(sent < 64u << 20);
+    assert_int_equal(w->rec.ends, 0);
+    hang_up(&c);
+}
+
+static void a_client_that_takes_slowly_is_not_cut(void **state)
+{
+    struct world *w = *state;
+    static char piece[1000000], taken[1000000];
+    struct client c = dial(w);
+    w->limits.stall_timeout_ms = 600;
+    set_limits(w);
+    say(w, &c, "GET /wait HTTP/1.1\r\nHost: x\r\n\r\n");
+    until(w, w->rec.kept != NULL);
+    http_stream_start(w->rec.kept, 200, NULL, 0);
+    for (int i = 0; i < 40; i++)
+        http_stream_write(w->rec.kept, piece, sizeof(piece));
+    /* Slower than the limit as a whole, but never for so long without a byte. */
+    for (int64_t end_ms = clock_mono_ms() + 1500; clock_mono_ms() < end_ms; poll(NULL, 0, 10)) {
+        recv(c.fd, taken, sizeof(taken) / 4, 0);
+        turn(w);
+    }
+    http_stream_end(w->rec.kept);
+    until(w, has(&c, "\r\n0\r\n\r\n"));
+    assert_int_equal(w->rec.completed, 1);
+    hang_up(&c);
+}
+
 static void what_is_not_taken_is_told_and_drained(void **state)
 {
     struct world *w = *state;
@@ -657,7 +701,8 @@ static void an_early_reply_reaches_a_client_that_is_still_sending(void **state)
     for (int i = 0; i < 10; i++) {
         struct client c = dial(w);
         say(w, &c, "POST /early HTTP/1.1\r\nHost: x\r\nContent-Length: 800000\r\n\r\n");
-        say_bytes(w, &c, body, sizeof(body));
+        assert_true(say_bytes(w, &c, body, sizeof(body)));
+        shutdown(c.fd, SHUT_WR);
         until(w, ended(&c));
         assert_false(c.reset);
         assert_true(has(&c, "HTTP/1.1 401 "));
@@ -689,7 +734,7 @@ static void nobody_is_waited_for_beyond_a_bound(void **state)
 static void continue_is_said_when_the_body_is_wanted(void **state)
 {
     struct world *w = *state;
-    struct client c = dial(w), d = dial(w), large = dial(w);
+    struct client c = dial(w), d = dial(w), large = dial(w), hasty = dial(w);
     say(w, &c,
         "POST /echo HTTP/1.1\r\nHost: x\r\nContent-Length: 4\r\nExpect: 100-Continue\r\n\r\n");
     until(w, has(&c, "HTTP/1.1 100 Continue\r\n\r\n"));
@@ -705,9 +750,14 @@ static void continue_is_said_when_the_body_is_wanted(void **state)
         "100-continue\r\n\r\n");
     until(w, has(&large, "HTTP/1.1 413 "));
     assert_int_equal(count(&large, "HTTP/1.1 100"), 0);
+    say(w, &hasty,
+        "POST /echo HTTP/1.1\r\nHost: x\r\nContent-Length: 3\r\nExpect: 100-continue\r\n\r\nabc");
+    until(w, has(&hasty, "abc"));
+    assert_int_equal(count(&hasty, "HTTP/1.1 100"), 0);
     hang_up(&c);
     hang_up(&d);
     hang_up(&large);
+    hang_up(&hasty);
 }
 
 static void a_body_may_be_asked_for_later(void **state)
@@ -995,6 +1045,8 @@ int main(void)
         a_test(a_client_that_leaves_during_a_stream_is_seen),
         a_test(a_client_that_leaves_in_the_body_is_seen),
         a_test(a_client_that_sent_too_much_ahead_and_left_is_seen),
+        a_test(what_is_sent_ahead_is_not_read_without_bound),
+        a_test(a_client_that_takes_slowly_is_not_cut),
         a_test(what_is_not_taken_is_told_and_drained),
         a_test(a_stream_goes_on_when_it_is_drained),
         a_test(a_client_that_takes_nothing_is_cut),
