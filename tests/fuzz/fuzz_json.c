@@ -50,7 +50,7 @@ static void check_string(const char *bytes, size_t len)
 int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
 {
     /* A copy of its own lets a read past the end show. */
-    char *copy = malloc(size + (size == 0));
+    char *copy = calloc(size + (size == 0), 1);
     if (size > 0)
         memcpy(copy, data, size);
     check_round_trip(copy, size);
