@@ -307,7 +307,7 @@ static void count(void *arg, const struct store_key *key)
 
 static void processes_that_start_at_once_make_one_database_with_all_keys(void **state)
 {
-    enum { PROCESSES = 4, KEYS = 5 };
+    enum { PROCESSES = 12, KEYS = 3 };
     pid_t pids[PROCESSES];
     int fds[2], status, n = 0;
     assert_int_equal(pipe(fds), 0);
