@@ -217,9 +217,9 @@ static bool read_date(const char *text, double *out)
     struct tm tm = {.tm_year = (int)strtol(text, NULL, 10) - 1900,
                     .tm_mon = (int)strtol(text + 5, NULL, 10) - 1,
                     .tm_mday = (int)strtol(text + 8, NULL, 10)};
-    struct tm same = tm;
+    int month = tm.tm_mon;
     *out = (double)timegm(&tm); /* carries the 30th of February over into March */
-    return same.tm_mon == tm.tm_mon && same.tm_mday == tm.tm_mday;
+    return tm.tm_mon == month;
 }
 
 /* Digits with an optional sign, fraction (where the kind has one) and unit. */

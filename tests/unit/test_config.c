@@ -210,6 +210,9 @@ static void a_value_of_the_wrong_type_names_what_is_allowed(void **state)
                   "ms, s, m, h)");
     check_refused("engine: {threads: 1.5}\n", ERR_INVALID,
                   "t.yaml:1: engine.threads: 1.5 is not allowed; allowed: 0 to 1024");
+    check_refused("limits: {head_bytes: 1.0001KiB}\n", ERR_INVALID,
+                  "t.yaml:1: limits.head_bytes: 1.0001KiB is not allowed; allowed: 1KiB to 1MiB "
+                  "(units: KiB, MiB, GiB, KB, MB, GB)");
     check_refused("log: {level: loud}\n", ERR_INVALID,
                   "t.yaml:1: log.level: loud is not allowed; allowed: debug, info, warn or error");
     check_refused("limits: {body_bytes: [1]}\n", ERR_INVALID,
@@ -223,6 +226,9 @@ static void a_value_of_the_wrong_type_names_what_is_allowed(void **state)
                   "bytes");
     check_refused("models: [{id: a, created: 2026-02-30}]\n", ERR_INVALID,
                   "t.yaml:1: models[0].created: 2026-02-30 is not allowed; allowed: YYYY-MM-DD or "
+                  "Unix seconds");
+    check_refused("models: [{id: a, created: 2026-13-01}]\n", ERR_INVALID,
+                  "t.yaml:1: models[0].created: 2026-13-01 is not allowed; allowed: YYYY-MM-DD or "
                   "Unix seconds");
     check_refused("- a\n", ERR_INVALID,
                   "t.yaml:1: the document: is a list; allowed: a mapping of options");
