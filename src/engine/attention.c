@@ -106,40 +106,19 @@ void attention_queries(struct model *m)
 
 /* ---- the attention loop ---- */
 
-/* Rows begin..end-1 of a block against the heads h0..h1-1 of a column. */
-static void score_rows(const struct model *m, const uint8_t *rows, size_t n_rows,
-                       const float *query, size_t heads, float *scores, size_t score_stride)
+/* The rows of the block at `position` as a matrix: up to `limit`, the first `values` of each. */
+static struct matrix block_rows(const struct model *m, const struct model_token *t, size_t position,
+                                size_t limit, size_t values)
 {
     size_t width = (size_t)(m->shape.kv_lora + m->shape.rope);
-    bool f32 = kv_is_f32(m->kv);
 
-    for (size_t r = 0; r < n_rows; r++)
-        for (size_t h = 0; h < heads; h++) {
-            const float *q = query + h * width;
-            float *s = scores + h * score_stride + r;
-            if (f32)
-                *s = m->kernels->dot((const float *)(const void *)rows + r * width, q, width);
-            else
-                *s =
-                    m->kernels->dot_f16((const uint16_t *)(const void *)rows + r * width, q, width);
-        }
-}
-
-static void sum_rows(const struct model *m, const uint8_t *rows, size_t n_rows, const float *scores,
-                     size_t score_stride, size_t heads, float *out)
-{
-    size_t latent = (size_t)m->shape.kv_lora, width = latent + (size_t)m->shape.rope;
-    bool f32 = kv_is_f32(m->kv);
-
-    for (size_t r = 0; r < n_rows; r++)
-        for (size_t h = 0; h < heads; h++) {
-            float s = scores[h * score_stride + r], *y = out + h * latent;
-            if (f32)
-                m->kernels->axpy(y, s, (const float *)(const void *)rows + r * width, latent);
-            else
-                m->kernels->axpy_f16(y, s, (const uint16_t *)(const void *)rows + r * width,
-                                     latent);
-        }
+    return (struct matrix){
+        .type = m->cache_type,
+        .data = kv_row(m->kv, t->seq, m->layer_index, (int)position),
+        .rows = limit - position < KV_BLOCK_TOKENS ? limit - position : KV_BLOCK_TOKENS,
+        .cols = values,
+        .row_bytes = quant_row_bytes(m->cache_type, width),
+    };
 }
 
 static void attend(struct model *m, size_t c, size_t h0, size_t h1, float *scores)
@@ -154,17 +133,16 @@ static void attend(struct model *m, size_t c, size_t h0, size_t h1, float *score
     for (size_t i = 0; i < heads * width; i++)
         query[i] *= sh->score_scale;
     for (size_t at = 0; at < n; at += KV_BLOCK_TOKENS) {
-        size_t rows = n - at < KV_BLOCK_TOKENS ? n - at : KV_BLOCK_TOKENS;
-        score_rows(m, kv_row(m->kv, t->seq, m->layer_index, (int)at), rows, query, heads,
-                   scores + at, stride);
+        struct matrix rows = block_rows(m, t, at, n, width);
+        m->kernels->matmul(&rows, query, width * sizeof *query, heads, 0, rows.rows, scores + at,
+                           stride);
     }
     for (size_t h = 0; h < heads; h++)
         m->kernels->softmax(scores + h * stride, n);
     memset(out, 0, heads * latent * sizeof *out);
     for (size_t at = 0; at < n; at += KV_BLOCK_TOKENS) {
-        size_t rows = n - at < KV_BLOCK_TOKENS ? n - at : KV_BLOCK_TOKENS;
-        sum_rows(m, kv_row(m->kv, t->seq, m->layer_index, (int)at), rows, scores + at, stride,
-                 heads, out);
+        struct matrix rows = block_rows(m, t, at, n, latent);
+        m->kernels->mix(&rows, scores + at, stride, heads, out, latent);
     }
     for (size_t h = 0; h < heads; h++)
         acts_fill(m, &m->s.latent, first + h, form_bit(&m->layer->v_b.first));

@@ -29,10 +29,11 @@ struct kernels {
      * Column c's activations start at acts + c * act_stride bytes, in the form w->type->act. */
     void (*matmul)(const struct matrix *w, const void *acts, size_t act_stride, size_t n_cols,
                    size_t r0, size_t r1, float *out, size_t out_stride);
-    float (*dot)(const float *a, const float *b, size_t n);
-    float (*dot_f16)(const uint16_t *a, const float *b, size_t n); /* a: IEEE halves */
-    void (*axpy)(float *y, float s, const float *x, size_t n);     /* y += s x */
-    void (*axpy_f16)(float *y, float s, const uint16_t *x, size_t n);
+    /* out[c * out_stride + i] += s[c * s_stride + r] times value i of row r of w, for all its
+     * rows in their order, i < w->cols and c < n_cols. w is F32 or F16. */
+    void (*mix)(const struct matrix *w, const float *s, size_t s_stride, size_t n_cols, float *out,
+                size_t out_stride);
+    void (*axpy)(float *y, float s, const float *x, size_t n); /* y += s x */
     void (*to_f16)(const float *x, uint16_t *out, size_t n);
     /* out = x / sqrt(mean(x^2) + eps) * weight; the sum is in double, as in ggml */
     void (*rmsnorm)(const float *x, const float *weight, float eps, size_t n, float *out);

@@ -128,31 +128,25 @@ static void scalar_matmul(const struct matrix *w, const void *acts, size_t act_s
     }
 }
 
-static float scalar_dot(const float *a, const float *b, size_t n)
+static void scalar_mix(const struct matrix *w, const float *s, size_t s_stride, size_t n_cols,
+                       float *out, size_t out_stride)
 {
-    float lanes[LANES] = {0};
-    dot_lanes(lanes, a, b, n);
-    return sum_lanes(lanes);
-}
-
-static float scalar_dot_f16(const uint16_t *a, const float *b, size_t n)
-{
-    float lanes[LANES] = {0};
-    for (size_t i = 0; i < n; i++)
-        lanes[i % LANES] += quant_half_to_float(a[i]) * b[i];
-    return sum_lanes(lanes);
+    float chunk[CHUNK];
+    for (size_t r = 0; r < w->rows; r++)
+        for (size_t k = 0; k < w->cols; k += CHUNK) {
+            size_t n = w->cols - k < CHUNK ? w->cols - k : CHUNK;
+            const uint8_t *row = w->data + r * w->row_bytes;
+            w->type->to_float(row + quant_row_bytes(w->type, k), chunk, n);
+            for (size_t c = 0; c < n_cols; c++)
+                for (size_t i = 0; i < n; i++)
+                    out[c * out_stride + k + i] += s[c * s_stride + r] * chunk[i];
+        }
 }
 
 static void scalar_axpy(float *y, float s, const float *x, size_t n)
 {
     for (size_t i = 0; i < n; i++)
         y[i] += s * x[i];
-}
-
-static void scalar_axpy_f16(float *y, float s, const uint16_t *x, size_t n)
-{
-    for (size_t i = 0; i < n; i++)
-        y[i] += s * quant_half_to_float(x[i]);
 }
 
 static void scalar_to_f16(const float *x, uint16_t *out, size_t n)
@@ -196,10 +190,8 @@ const struct kernels kernels_scalar = {
     .name = "scalar",
     .quantise = scalar_quantise,
     .matmul = scalar_matmul,
-    .dot = scalar_dot,
-    .dot_f16 = scalar_dot_f16,
+    .mix = scalar_mix,
     .axpy = scalar_axpy,
-    .axpy_f16 = scalar_axpy_f16,
     .to_f16 = scalar_to_f16,
     .rmsnorm = scalar_rmsnorm,
     .softmax = scalar_softmax,

@@ -18,7 +18,7 @@
 
 #define INLINED static inline __attribute__((always_inline))
 
-enum { DOT_CHAINS = 4, ROWS = 4 };
+enum { ROWS = 4, MIX_COLS = 4, MIX_VECS = 2 };
 
 INLINED vec v_weights(uint32_t type, const uint8_t *row, size_t k)
 {
@@ -126,50 +126,91 @@ INLINED float v_sum(vec v)
     return _mm_cvtss_f32(v_sum4(v, v_zero(), v_zero(), v_zero()));
 }
 
-/* Several chains hide the latency of an addition; which element goes into which depends on n. */
-INLINED float dot_any(uint32_t type, const void *a, const float *b, size_t n)
-{
-    vec s[DOT_CHAINS] = {v_zero(), v_zero(), v_zero(), v_zero()};
-    size_t i = 0;
-    for (; i + DOT_CHAINS * WIDE <= n; i += DOT_CHAINS * WIDE)
-        for (size_t j = 0; j < DOT_CHAINS; j++)
-            s[j] = v_fma(v_weights(type, a, i + j * WIDE), v_load(b + i + j * WIDE), s[j]);
-    for (; i + WIDE <= n; i += WIDE)
-        s[0] = v_fma(v_weights(type, a, i), v_load(b + i), s[0]);
-    if (i < n)
-        s[1] = v_fma(v_weights_n(type, a, i, n - i), v_load_n(b + i, n - i, 0), s[1]);
-    return v_sum(v_add(v_add(s[0], s[1]), v_add(s[2], s[3])));
-}
-
-static float wide_dot(const float *a, const float *b, size_t n)
-{
-    return dot_any(QUANT_F32, a, b, n);
-}
-
-static float wide_dot_f16(const uint16_t *a, const float *b, size_t n)
-{
-    return dot_any(QUANT_F16, a, b, n);
-}
-
-INLINED void axpy_any(uint32_t type, float *y, float s, const void *x, size_t n)
+static void wide_axpy(float *y, float s, const float *x, size_t n)
 {
     vec factor = v_set(s);
     size_t i = 0;
     for (; i + WIDE <= n; i += WIDE)
-        v_store(y + i, v_fma(factor, v_weights(type, x, i), v_load(y + i)));
+        v_store(y + i, v_fma(factor, v_load(x + i), v_load(y + i)));
     if (i < n)
-        v_store_n(y + i, v_fma(factor, v_weights_n(type, x, i, n - i), v_load_n(y + i, n - i, 0)),
+        v_store_n(y + i, v_fma(factor, v_load_n(x + i, n - i, 0), v_load_n(y + i, n - i, 0)),
                   n - i);
 }
 
-static void wide_axpy(float *y, float s, const float *x, size_t n)
+/* A mix in progress: of the columns from s and out on. */
+struct mix {
+    const struct matrix *w;
+    const float *s;
+    size_t s_stride;
+    float *out;
+    size_t out_stride;
+};
+
+/* The values from i on, vecs whole vectors of them, stay in registers while all rows go past. */
+INLINED void mix_tile(uint32_t type, const struct mix *m, size_t i, const int vecs, const int cols)
 {
-    axpy_any(QUANT_F32, y, s, x, n);
+    vec y[MIX_COLS][MIX_VECS];
+    const uint8_t *row = m->w->data;
+    for (int j = 0; j < cols; j++)
+        for (int k = 0; k < vecs; k++)
+            y[j][k] = v_load(m->out + (size_t)j * m->out_stride + i + (size_t)k * WIDE);
+    for (size_t r = 0; r < m->w->rows; r++, row += m->w->row_bytes)
+        for (int k = 0; k < vecs; k++) {
+            vec x = v_weights(type, row, i + (size_t)k * WIDE);
+            for (int j = 0; j < cols; j++)
+                y[j][k] = v_fma(v_set(m->s[(size_t)j * m->s_stride + r]), x, y[j][k]);
+        }
+    for (int j = 0; j < cols; j++)
+        for (int k = 0; k < vecs; k++)
+            v_store(m->out + (size_t)j * m->out_stride + i + (size_t)k * WIDE, y[j][k]);
 }
 
-static void wide_axpy_f16(float *y, float s, const uint16_t *x, size_t n)
+/* The last n values, less than a vector. */
+INLINED void mix_rest(uint32_t type, const struct mix *m, size_t i, size_t n, const int cols)
 {
-    axpy_any(QUANT_F16, y, s, x, n);
+    for (int j = 0; j < cols; j++) {
+        float *out = m->out + (size_t)j * m->out_stride + i;
+        vec y = v_load_n(out, n, 0);
+        for (size_t r = 0; r < m->w->rows; r++)
+            y = v_fma(v_set(m->s[(size_t)j * m->s_stride + r]),
+                      v_weights_n(type, m->w->data + r * m->w->row_bytes, i, n), y);
+        v_store_n(out, y, n);
+    }
+}
+
+INLINED void mix_columns(uint32_t type, const struct mix *m, const int cols)
+{
+    const size_t n = m->w->cols;
+    size_t i = 0;
+    for (; i + MIX_VECS * WIDE <= n; i += MIX_VECS * WIDE)
+        mix_tile(type, m, i, MIX_VECS, cols);
+    for (; i + WIDE <= n; i += WIDE)
+        mix_tile(type, m, i, 1, cols);
+    if (i < n)
+        mix_rest(type, m, i, n - i, cols);
+}
+
+INLINED void mix_all(uint32_t type, struct mix m, size_t n_cols)
+{
+    for (size_t step; n_cols > 0; n_cols -= step) {
+        step = n_cols >= MIX_COLS ? MIX_COLS : 1;
+        if (step == MIX_COLS)
+            mix_columns(type, &m, MIX_COLS);
+        else
+            mix_columns(type, &m, 1);
+        m.s += step * m.s_stride;
+        m.out += step * m.out_stride;
+    }
+}
+
+static void wide_mix(const struct matrix *w, const float *s, size_t s_stride, size_t n_cols,
+                     float *out, size_t out_stride)
+{
+    struct mix m = {.w = w, .s = s, .s_stride = s_stride, .out = out, .out_stride = out_stride};
+    if (w->type->id == QUANT_F32)
+        mix_all(QUANT_F32, m, n_cols);
+    else
+        mix_all(QUANT_F16, m, n_cols);
 }
 
 static void wide_to_f16(const float *x, uint16_t *out, size_t n)

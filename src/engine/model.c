@@ -172,6 +172,7 @@ void model_forward(struct model *m, struct kv *kv, const struct model_token *bat
     if (n == 0)
         return;
     m->kv = kv;
+    m->cache_type = quant_find(kv_is_f32(kv) ? QUANT_F32 : QUANT_F16);
     m->n = n;
     m->pending = PENDING_NONE;
     for (int i = 0; i < n; i++) {

@@ -117,6 +117,7 @@ struct model {
     struct scratch s;
     /* the pass in progress */
     struct kv *kv;
+    const struct quant_type *cache_type; /* of its rows */
     const struct layer *layer;
     int layer_index;
     int n;          /* columns */
