@@ -227,6 +227,7 @@ static void a_store_that_fails_is_unavailable_and_recovers(void **state)
     struct bench *b = *state;
     sqlite3 *other;
     assert_int_equal(sqlite3_open(b->db, &other), SQLITE_OK);
+    sqlite3_busy_timeout(other, WAIT_S * 1000);
     assert_int_equal(sqlite3_exec(other, "ALTER TABLE keys RENAME TO lost", NULL, NULL, NULL),
                      SQLITE_OK);
     assert_int_equal(check(b, "Bearer %s", b->good), GATE_UNAVAILABLE);
