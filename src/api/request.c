@@ -100,6 +100,7 @@ static enum fault_kind read_thinking_object(const struct reading *r, const struc
         return fault_set(r->fault, FAULT_BAD_REQUEST, "thinking.keep",
                          "thinking.keep must be null or \"all\"");
     }
+    r->out->keep_reasoning = keep.data != NULL;
     if (r->model->strict && json_each(thinking, refuse_thinking_member, (void *)r) != 0) {
         return FAULT_BAD_REQUEST;
     }

@@ -77,7 +77,8 @@ struct api_request {
     size_t n_biases;
     bool logprobs;
     int top_logprobs;
-    bool thinking; /* decided from the request and the model */
+    bool thinking;       /* decided from the request and the model */
+    bool keep_reasoning; /* thinking.keep "all": reasoning of all earlier turns goes in again */
     /* Room for a later work: read and checked for type, answered with api_not_implemented. */
     const struct json *tools, *tool_choice, *response_format;
 };

@@ -100,6 +100,7 @@ static int local_start(struct backend *b, uint64_t number, uint64_t owner,
     job->number = number;
     job->owner = owner;
     job->thinking = r->thinking;
+    job->keep_reasoning = r->keep_reasoning;
     job->count_only = count_only;
     job->choices = count_only ? 1 : r->choices;
     job->max_tokens = r->max_tokens > INT32_MAX ? INT32_MAX : (int)r->max_tokens;

@@ -89,11 +89,12 @@ struct engine_job {
     uint64_t owner;  /* turns are fair among owners (a key's number) */
     const struct engine_message *messages;
     size_t n_messages;
-    bool thinking;      /* wanted, where the template has the choice */
-    bool count_only;    /* only tokenise: ENGINE_STARTED with the count, then ENGINE_END */
-    int choices;        /* 1 or more */
-    int max_tokens;     /* of each choice, reasoning included; 0 takes what the context leaves */
-    int context_tokens; /* ceiling of this call's model row; 0 is the engine's own */
+    bool thinking;       /* wanted, where the template has the choice */
+    bool keep_reasoning; /* of all earlier turns, where the template knows reasoning */
+    bool count_only;     /* only tokenise: ENGINE_STARTED with the count, then ENGINE_END */
+    int choices;         /* 1 or more */
+    int max_tokens;      /* of each choice, reasoning included; 0 takes what the context leaves */
+    int context_tokens;  /* ceiling of this call's model row; 0 is the engine's own */
     struct engine_sampling sampling;
     const struct engine_text *stops;
     size_t n_stops;

@@ -68,8 +68,10 @@ static struct work *prepare_job(const struct prepare *p, struct engine_job *job)
     struct tokens prompt;
     enum template_state start = TEMPLATE_IN_CONTENT;
     int context = context_of(p, job);
+    struct template template = p->template;
     char text[160];
 
+    template.preserve_thinking |= job->keep_reasoning;
     /* A count has no limit but the size of the body; a prompt must leave room for a token. */
     tokens_init(&prompt, job->count_only ? INT32_MAX : (size_t)context - 1);
     size_t least = least_tokens(p, job);
@@ -78,8 +80,8 @@ static struct work *prepare_job(const struct prepare *p, struct engine_job *job)
         refuse(p, job, least, context, ERR_LIMIT, text);
         goto out;
     }
-    int rc = template_render(&p->template, p->tokenizer, job->messages, job->n_messages,
-                             job->thinking, &prompt, &start, &e);
+    int rc = template_render(&template, p->tokenizer, job->messages, job->n_messages, job->thinking,
+                             &prompt, &start, &e);
     if (rc == ERR_LIMIT) {
         snprintf(text, sizeof text, "it has %zu tokens", prompt.n);
         refuse(p, job, prompt.n, context, ERR_LIMIT, text);

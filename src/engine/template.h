@@ -19,8 +19,8 @@ struct template
 {
     enum template_thinking thinking;
     bool always_thinks;         /* PROMPT_OPENS without the empty form: K2.7-code */
-    bool preserve_thinking;     /* reasoning of all earlier turns is kept: K2.7-code; K2.6 does
-                                   so only on a request's wish, which a job cannot say yet */
+    bool preserve_thinking;     /* reasoning of all earlier turns is kept: K2.7-code always, the
+                                   others where a request wishes it */
     const char *default_system; /* put first if the conversation starts otherwise; or NULL */
 };
 

@@ -408,6 +408,33 @@ static void counting_gives_the_number_a_call_would_have(void **state)
     bench_close(b);
 }
 
+static int tokens_of_a_conversation(struct bench *b, uint64_t number, bool keep)
+{
+    static const char *const turns[] = {"Hello", "Hello! What would you like to know?", "A key"};
+    struct engine_job *j = job(number, "", 1);
+    struct engine_message *m = arena_alloc(j->arena, 3 * sizeof *m);
+    for (int i = 0; i < 3; i++) {
+        m[i].role = i == 1 ? ENGINE_ASSISTANT : ENGINE_USER;
+        m[i].content = (struct engine_text){.data = turns[i], .len = strlen(turns[i])};
+    }
+    m[1].reasoning = (struct engine_text){.data = "They greet me.", .len = 14};
+    j->messages = m;
+    j->n_messages = 3;
+    j->keep_reasoning = keep;
+    j->count_only = true;
+    submit(b, j);
+    return wait_end(b, number)->started.prompt_tokens;
+}
+
+static void reasoning_of_earlier_turns_goes_in_again_only_on_request(void **state)
+{
+    (void)state;
+    struct engine_options o = options();
+    struct bench *b = bench_open(&o);
+    assert_true(tokens_of_a_conversation(b, 1, true) > tokens_of_a_conversation(b, 2, false));
+    bench_close(b);
+}
+
 static void log_probabilities_come_with_each_token_of_the_content(void **state)
 {
     (void)state;
@@ -468,6 +495,7 @@ int main(void)
         cmocka_unit_test(a_prompt_that_is_too_long_is_refused_with_the_numbers),
         cmocka_unit_test(a_reply_fills_the_context_and_no_more),
         cmocka_unit_test(counting_gives_the_number_a_call_would_have),
+        cmocka_unit_test(reasoning_of_earlier_turns_goes_in_again_only_on_request),
         cmocka_unit_test(log_probabilities_come_with_each_token_of_the_content),
         cmocka_unit_test(closing_ends_what_runs_and_what_waits),
         cmocka_unit_test(a_file_that_is_not_there_is_named),

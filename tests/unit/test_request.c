@@ -273,6 +273,20 @@ static void a_wrong_type_is_named_in_both_profiles(void **state)
     check_members(&STRICT, "strict", cases, COUNT(cases));
 }
 
+static void reasoning_of_earlier_turns_is_kept_on_request(void **state)
+{
+    struct read r;
+    (void)state;
+    read_members(&r, &LENIENT, "\"thinking\":{\"type\":\"enabled\",\"keep\":\"all\"}");
+    assert_int_equal(r.kind, FAULT_NONE);
+    assert_true(r.request.keep_reasoning);
+    read_done(&r);
+    read_members(&r, &LENIENT, "\"thinking\":{\"type\":\"enabled\",\"keep\":null}");
+    assert_int_equal(r.kind, FAULT_NONE);
+    assert_false(r.request.keep_reasoning);
+    read_done(&r);
+}
+
 static void values_are_read(void **state)
 {
     struct read r;
@@ -715,6 +729,7 @@ int main(void)
         cmocka_unit_test(the_smallest_request_gets_the_models_defaults),
         cmocka_unit_test(null_is_the_same_as_absent_for_every_optional_field),
         cmocka_unit_test(a_wrong_type_is_named_in_both_profiles),
+        cmocka_unit_test(reasoning_of_earlier_turns_is_kept_on_request),
         cmocka_unit_test(values_are_read),
         cmocka_unit_test(the_lenient_profile_takes_what_other_servers_take),
         cmocka_unit_test(the_strict_profile_refuses_what_a_model_does_not_take),
