@@ -5,7 +5,7 @@
  * A look-up is answered at once; the uses that it leads to are noted after the answers, in one
  * transaction a group. A note is worth little, so it waits for another process only shortly, and
  * one that fails is left to the key's next call, while a look-up never fails because of it.
- * After a failure of the database the handle is opened anew before the next group.
+ * A failure of the database ends the group, and the handle is opened anew before the next one.
  */
 #include "store/store_private.h"
 
@@ -122,7 +122,7 @@ static bool work_on_group(struct store_writer *w)
     do {
         if (op.kind == OPERATION_FIND_KEY)
             find_key(w, &op);
-    } while (++n < GROUP_OPERATIONS && mailbox_take(w->operations, &op));
+    } while (!w->broken && ++n < GROUP_OPERATIONS && mailbox_take(w->operations, &op));
     note_uses(w);
     return true;
 }
