@@ -3,6 +3,7 @@
 
 #include <setjmp.h>
 #include <stdarg.h>
+#include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 
@@ -139,6 +140,39 @@ static void a_bare_return_or_control_byte_is_refused(void **state)
     }
 }
 
+static void framing_that_can_be_read_two_ways_is_refused(void **state)
+{
+    (void)state;
+    static const char *const fields[] = {
+        "Content-Length: 3\r\nTransfer-Encoding: chunked\r\n",
+        "Transfer-Encoding: chunked\r\nContent-Length: 0\r\n",
+        "Content-Length: 3\r\nContent-Length: 4\r\n",
+        "Content-Length: 3\r\nContent-Length: 3\r\n",
+        "Content-Length: 3, 3\r\n",
+        "Content-Length: 3 3\r\n",
+        "Content-Length: +3\r\n",
+        "Content-Length: -3\r\n",
+        "Content-Length: 0x3\r\n",
+        "Content-Length: 3;\r\n",
+        "Content-Length: 1000000000000000000\r\n",
+        "Transfer-Encoding: chunked, chunked\r\n",
+        "Transfer-Encoding: chunked\r\nTransfer-Encoding: identity\r\n",
+        "Transfer-Encoding: \r\n",
+        "Transfer-Encoding: \"chunked\"\r\n",
+        "Host: y\r\n",
+        "Expect: 200-ok\r\n",
+    };
+    for (size_t i = 0; i < sizeof(fields) / sizeof(fields[0]); i++) {
+        struct head h;
+        bool good;
+        char text[200];
+        snprintf(text, sizeof(text), "POST / HTTP/1.1\r\nHost: x\r\n%s\r\n", fields[i]);
+        free(parse(text, &h, &good));
+        if (good)
+            fail_msg("accepted: %s", fields[i]);
+    }
+}
+
 static void the_end_is_found_however_the_bytes_come(void **state)
 {
     (void)state;
@@ -165,6 +199,7 @@ int main(void)
         cmocka_unit_test(keeping_alive_follows_version_and_connection),
         cmocka_unit_test(what_was_read_of_a_refused_head_stays),
         cmocka_unit_test(a_bare_return_or_control_byte_is_refused),
+        cmocka_unit_test(framing_that_can_be_read_two_ways_is_refused),
         cmocka_unit_test(the_end_is_found_however_the_bytes_come),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
