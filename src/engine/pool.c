@@ -1,15 +1,17 @@
 /*
  * The compute threads.
  *
- * A run is announced by one word that all workers watch: a counter, and how many take part.
- * Worker i takes part if i is less than that; only then does it look at the job, and the caller
- * waits for all who take part, so the job is never overwritten under a reader. Workers that do
- * not take part need not notice a run at all.
+ * A run is announced by one word that all workers watch: a counter, and how many parts it has.
+ * Part i is for worker i, who claims it before looking at the job; the caller takes part 0, then
+ * every part that is still unclaimed, so a worker that the system has not let run yet holds
+ * nobody up. The caller waits for the parts that workers did claim, so the job is never
+ * overwritten under a reader, and a worker that comes late finds no claim left to make.
  *
  * Who has nothing to do watches the word for SPIN_NS, then sleeps on a futex of its own. The
  * time is counted from the last run a worker took part in, so an idle engine uses no processor
  * and a short loop between two others costs no system call. The split is static and contiguous:
- * the same worker gets the same rows each time, and its caches and memory node keep them.
+ * the same worker gets the same rows each time if it comes in time, and its caches and memory
+ * node keep them.
  */
 #include "engine/pool.h"
 
@@ -38,6 +40,7 @@ enum {
 
 struct worker {
     _Alignas(CACHE_LINE) atomic_uint asleep; /* futex */
+    atomic_ullong claim; /* of its part: twice the run's count, and 1 once it is taken */
     struct pool *pool;
     int number; /* 1 and up; the caller is 0 */
     pthread_t thread;
@@ -102,6 +105,13 @@ static void run_part(struct pool *p, unsigned part)
     p->fn(p->arg, begin, end, (int)part);
 }
 
+/* True for one caller a run and part. */
+static bool claim_part(struct worker *w, unsigned long long count)
+{
+    unsigned long long open = count << 1;
+    return atomic_compare_exchange_strong(&w->claim, &open, open | 1);
+}
+
 static void finish_part(struct pool *p)
 {
     if (atomic_fetch_sub(&p->pending, 1) == 1 && atomic_exchange(&p->caller_asleep, 0) == 1)
@@ -133,7 +143,7 @@ static void *worker_main(void *arg)
     int64_t until_ns = now_ns() + SPIN_NS;
     for (;;) {
         word = wait_for_word(w, word, until_ns);
-        if ((unsigned)w->number >= (word & PARTS_MASK))
+        if ((unsigned)w->number >= (word & PARTS_MASK) || !claim_part(w, word >> PARTS_BITS))
             continue;
         if (p->stop)
             break;
@@ -144,16 +154,29 @@ static void *worker_main(void *arg)
     return NULL;
 }
 
-/* Tells workers 1 to parts-1. */
-static void announce(struct pool *p, unsigned parts)
+/* Tells workers 1 to parts-1; returns the run's count. */
+static unsigned long long announce(struct pool *p, unsigned parts)
 {
-    unsigned long long count = atomic_load_explicit(&p->word, memory_order_relaxed) >> PARTS_BITS;
-    atomic_store(&p->word, (count + 1) << PARTS_BITS | parts);
+    unsigned long long count =
+        (atomic_load_explicit(&p->word, memory_order_relaxed) >> PARTS_BITS) + 1;
+    for (unsigned i = 1; i < parts; i++)
+        atomic_store_explicit(&p->workers[i - 1].claim, count << 1, memory_order_relaxed);
+    atomic_store(&p->word, count << PARTS_BITS | parts);
     for (unsigned i = 1; i < parts; i++) {
         struct worker *w = &p->workers[i - 1];
         if (atomic_load(&w->asleep) == 1 && atomic_exchange(&w->asleep, 0) == 1)
             futex_wake(&w->asleep);
     }
+    return count;
+}
+
+static void run_unclaimed(struct pool *p, unsigned long long count)
+{
+    for (unsigned i = 1; i < p->parts; i++)
+        if (claim_part(&p->workers[i - 1], count)) {
+            run_part(p, i);
+            atomic_fetch_sub(&p->pending, 1);
+        }
 }
 
 static void wait_for_workers(struct pool *p)
@@ -187,8 +210,9 @@ void pool_run(struct pool *p, size_t n, size_t grain,
     p->n = n;
     p->parts = (unsigned)parts;
     atomic_store_explicit(&p->pending, parts - 1, memory_order_relaxed);
-    announce(p, (unsigned)parts);
+    unsigned long long count = announce(p, (unsigned)parts);
     run_part(p, 0);
+    run_unclaimed(p, count);
     wait_for_workers(p);
 }
 

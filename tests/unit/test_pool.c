@@ -4,6 +4,7 @@
  */
 #include "engine/pool.h"
 
+#include <sched.h>
 #include <setjmp.h>
 #include <signal.h>
 #include <stdarg.h>
@@ -191,22 +192,63 @@ static void an_absurd_number_of_threads_is_refused(void **state)
     assert_null(p);
 }
 
+struct masks {
+    bool blocked[3];
+    atomic_int others; /* workers that have noted theirs */
+};
+
+/* The caller stays in its part until the workers have theirs, or it would take them over. */
 static void note_mask(void *arg, size_t begin, size_t end, int worker)
 {
-    bool *blocked = arg;
+    struct masks *m = arg;
     sigset_t set;
     (void)begin, (void)end;
     pthread_sigmask(SIG_BLOCK, NULL, &set);
-    blocked[worker] = sigismember(&set, SIGTERM) == 1;
+    m->blocked[worker] = sigismember(&set, SIGTERM) == 1;
+    if (worker != 0)
+        atomic_fetch_add(&m->others, 1);
+    while (worker == 0 && atomic_load(&m->others) < 2)
+        sched_yield();
 }
 
 static void signals_are_left_to_the_other_threads(void **state)
 {
     (void)state;
-    bool blocked[3] = {false};
+    struct masks m = {.others = 0};
     struct pool *p = open_pool(3);
-    pool_run(p, 3, 1, note_mask, blocked);
-    assert_true(!blocked[0] && blocked[1] && blocked[2]);
+    pool_run(p, 3, 1, note_mask, &m);
+    assert_true(!m.blocked[0] && m.blocked[1] && m.blocked[2]);
+    pool_close(p);
+}
+
+struct takeover {
+    atomic_bool done[3];
+    atomic_bool stuck; /* a worker is inside its part */
+};
+
+/* One worker holds its part until all other parts are done, whoever does them. */
+static void hold_one(void *arg, size_t begin, size_t end, int worker)
+{
+    struct takeover *t = arg;
+    (void)end, (void)worker;
+    if (begin == 0)
+        while (!atomic_load(&t->stuck))
+            sched_yield();
+    else if (!atomic_exchange(&t->stuck, true))
+        while (!atomic_load(&t->done[0]) || !atomic_load(&t->done[3 - begin]))
+            sched_yield();
+    atomic_store(&t->done[begin], true);
+}
+
+static void parts_are_done_while_another_is_held_up(void **state)
+{
+    (void)state;
+    struct pool *p = open_pool(3);
+    for (int i = 0; i < 50; i++) {
+        struct takeover t = {.stuck = false};
+        pool_run(p, 3, 1, hold_one, &t);
+        assert_true(t.done[0] && t.done[1] && t.done[2]);
+    }
     pool_close(p);
 }
 
@@ -222,6 +264,7 @@ int main(void)
         cmocka_unit_test(no_number_of_threads_means_the_machines_cores),
         cmocka_unit_test(an_absurd_number_of_threads_is_refused),
         cmocka_unit_test(signals_are_left_to_the_other_threads),
+        cmocka_unit_test(parts_are_done_while_another_is_held_up),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }
