@@ -121,6 +121,21 @@ static struct matrix block_rows(const struct model *m, const struct model_token 
     };
 }
 
+/* Asks for the rows of the block after the one at `position`: blocks lie anywhere, so the
+ * processor cannot guess. */
+static void prefetch_next(const struct model *m, const struct model_token *t, size_t position,
+                          size_t limit)
+{
+    const size_t line = 64;
+    struct matrix next;
+
+    if (position + KV_BLOCK_TOKENS >= limit)
+        return;
+    next = block_rows(m, t, position + KV_BLOCK_TOKENS, limit, 0);
+    for (size_t i = 0; i < next.rows * next.row_bytes; i += line)
+        __builtin_prefetch(next.data + i);
+}
+
 static void attend(struct model *m, size_t c, size_t h0, size_t h1, float *scores)
 {
     const struct model_shape *sh = &m->shape;
@@ -134,6 +149,7 @@ static void attend(struct model *m, size_t c, size_t h0, size_t h1, float *score
         query[i] *= sh->score_scale;
     for (size_t at = 0; at < n; at += KV_BLOCK_TOKENS) {
         struct matrix rows = block_rows(m, t, at, n, width);
+        prefetch_next(m, t, at, n);
         m->kernels->matmul(&rows, query, width * sizeof *query, heads, 0, rows.rows, scores + at,
                            stride);
     }
