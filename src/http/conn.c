@@ -186,6 +186,7 @@ static bool complete_body(struct http_exchange *x)
     struct http_server *s = x->conn->server;
     x->body_state = BODY_READ;
     s->app.on_body(s->arg, x, x->body.data != NULL ? x->body.data : "", x->body.len);
+    buf_done(&x->body); /* a long prompt is not kept during its reply */
     return true;
 }
 

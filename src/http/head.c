@@ -14,7 +14,7 @@ enum { METHOD_BYTES = 32, LENGTH_DIGITS = 18 };
 
 /* What the fields said so far, where a second one matters. */
 struct seen {
-    bool host, length, coding, close, keep_alive;
+    bool host, length, coding, close, keep_alive, authorization;
 };
 
 struct reader {
@@ -208,6 +208,16 @@ static bool read_connection(struct reader *r, const char *value)
     return true;
 }
 
+/* Two of them would leave it to each reader which one counts. */
+static bool read_authorization(struct reader *r, const char *value)
+{
+    (void)value;
+    if (r->seen.authorization)
+        return bad(r, "there are two Authorization fields");
+    r->seen.authorization = true;
+    return true;
+}
+
 static const struct {
     const char *name;
     bool (*read)(struct reader *r, const char *value);
@@ -215,7 +225,8 @@ static const struct {
                       {"transfer-encoding", read_coding},
                       {"host", read_host},
                       {"expect", read_expect},
-                      {"connection", read_connection}};
+                      {"connection", read_connection},
+                      {"authorization", read_authorization}};
 
 static bool interpret(struct reader *r, const char *name, const char *value)
 {

@@ -52,7 +52,7 @@ struct http_app {
     /* The head is read and well-formed. The application replies, or calls http_read_body; it
      * may do so later. */
     void (*on_head)(void *arg, struct http_exchange *x);
-    /* The body that http_read_body asked for is complete. */
+    /* The body that http_read_body asked for is complete; valid until this returns. */
     void (*on_body)(void *arg, struct http_exchange *x, const char *body, size_t len);
     /* The request cannot be read further; the application must reply at once with an error
      * body (http_reply), after which the connection closes. `what` says what is wrong, for
