@@ -13,7 +13,8 @@ if [ ! -s "$key_file" ]; then
     (umask 077 && "$program" key create --data "$data" --name demo >"$key_file.new" && mv "$key_file.new" "$key_file")
 fi
 
-"$program" serve --data "$data" "$@" 2>"$data/start.log" &
+: >"$data/start.log"
+"$program" serve --data "$data" "$@" 2>>"$data/start.log" &
 pid=$!
 trap 'kill -TERM $pid 2>/dev/null' INT TERM
 # Shows what the program says, from its first line on, until it ends.
