@@ -27,7 +27,8 @@ describe('bad bodies', () => {
   });
 
   const post = (body, options) => server.call('POST', CHAT, { key, body, ...options });
-  const withContent = (content) => `{"model":"kimi-k2.5","messages":[{"role":"user","content":"${content}"}]}`;
+  const withContent = (content) =>
+    `{"model":"kimi-k2.5","messages":[{"role":"user","content":"${content}"}]}`;
 
   it('refuses what is no JSON and names the byte', async () => {
     for (const body of [
@@ -57,18 +58,35 @@ describe('bad bodies', () => {
   });
 
   it('refuses duplicate keys', async () => {
-    const body = '{"model":"kimi-k2.5","model":"kimi-k3","messages":[{"role":"user","content":"x"}]}';
+    const body =
+      '{"model":"kimi-k2.5","model":"kimi-k3","messages":[{"role":"user","content":"x"}]}';
     assert.match(refused(await post(body), 400), /model/);
     refused(await post('{"model":"kimi-k2.5","messages":[{"role":"user","role":"tool"}]}'), 400);
   });
 
   it('refuses text that is no UTF-8, and escapes that are no characters', async () => {
-    const parts = [[0xff], [0xc0, 0xaf], [0xed, 0xa0, 0x80], [0xf5, 0x80, 0x80, 0x80], [0xe4, 0xbd], [0x80]];
+    const parts = [
+      [0xff],
+      [0xc0, 0xaf],
+      [0xed, 0xa0, 0x80],
+      [0xf5, 0x80, 0x80, 0x80],
+      [0xe4, 0xbd],
+      [0x80],
+    ];
     for (const bytes of parts) {
       const [a, b] = withContent('@').split('@');
       refused(await post(Buffer.concat([Buffer.from(a), Buffer.from(bytes), Buffer.from(b)])), 400);
     }
-    for (const escape of ['\\ud800', '\\udc00\\ud800', '\\u0000', '\\x41', '\\u12', '\n', '\t', '\x01']) {
+    for (const escape of [
+      '\\ud800',
+      '\\udc00\\ud800',
+      '\\u0000',
+      '\\x41',
+      '\\u12',
+      '\n',
+      '\t',
+      '\x01',
+    ]) {
       refused(await post(withContent(escape)), 400);
     }
     const good = await post(withContent('\\ud83d\\ude00 \\u4f60'));
@@ -76,7 +94,10 @@ describe('bad bodies', () => {
   });
 
   it('refuses deep nesting, of any kind and anywhere', async () => {
-    for (const [open, close] of [['[', ']'], ['{"a":', '}']]) {
+    for (const [open, close] of [
+      ['[', ']'],
+      ['{"a":', '}'],
+    ]) {
       for (const depth of [100, 100_000]) {
         const middle = open === '[' ? '' : '1';
         const deep = open.repeat(depth) + middle + close.repeat(depth);
@@ -90,14 +111,26 @@ describe('bad bodies', () => {
   it('refuses a prompt that is longer than the context, with the numbers', async () => {
     const models = await server.call('GET', '/v1/models', { key });
     const context = models.json.data.find((model) => model.id === 'kimi-k2.5').context_length;
-    for (const content of ['word '.repeat(6000), '你'.repeat(9000), 'x'.repeat(3 * MIB), ' '.repeat(MIB)]) {
+    for (const content of [
+      'word '.repeat(6000),
+      '你'.repeat(9000),
+      'x'.repeat(3 * MIB),
+      ' '.repeat(MIB),
+    ]) {
       for (const stream of [false, true]) {
-        const answer = await post({ model: 'kimi-k2.5', messages: [{ role: 'user', content }], stream });
+        const answer = await post({
+          model: 'kimi-k2.5',
+          messages: [{ role: 'user', content }],
+          stream,
+        });
         if (content.trim() === '' && answer.status === 200) continue; // blanks may be few tokens
         const message = refused(answer, 400);
         const numbers = message.match(/\d+/g).map(Number);
         assert.ok(numbers.includes(context), message);
-        assert.ok(numbers.some((n) => n > context), message);
+        assert.ok(
+          numbers.some((n) => n > context),
+          message,
+        );
       }
     }
   });
@@ -159,8 +192,17 @@ describe('bad bodies', () => {
     refused(await post({ ...hello, logit_bias: bias }), 400);
     refused(await post({ ...hello, stop: Array(6).fill('x') }), 400);
     refused(await post({ ...hello, tools: Array(129).fill({}) }), 400);
-    const wide = JSON.stringify(Object.fromEntries(Array.from({ length: 100_000 }, (_, i) => [`k${i}`, i])));
-    assert.equal((await post(`{"model":"kimi-k2.5","max_tokens":1,"messages":[{"role":"user","content":"a"}],"x":${wide}}`)).status, 200);
+    const wide = JSON.stringify(
+      Object.fromEntries(Array.from({ length: 100_000 }, (_, i) => [`k${i}`, i])),
+    );
+    assert.equal(
+      (
+        await post(
+          `{"model":"kimi-k2.5","max_tokens":1,"messages":[{"role":"user","content":"a"}],"x":${wide}}`,
+        )
+      ).status,
+      200,
+    );
   });
 
   it('gives strange texts back as they are in its faults', async () => {
@@ -188,7 +230,10 @@ describe('bad heads', () => {
       ['GET /healthz HTTP/1.1\r\nHost: a\r\nX: a\0b\r\n\r\n', 400],
       ['POST /healthz HTTP/1.1\r\nHost: a\r\nContent-Length: 1\r\nContent-Length: 2\r\n\r\n', 400],
       ['POST /healthz HTTP/1.1\r\nHost: a\r\nContent-Length: -1\r\n\r\n', 400],
-      ['POST /healthz HTTP/1.1\r\nHost: a\r\nContent-Length: 1\r\nTransfer-Encoding: chunked\r\n\r\n', 400],
+      [
+        'POST /healthz HTTP/1.1\r\nHost: a\r\nContent-Length: 1\r\nTransfer-Encoding: chunked\r\n\r\n',
+        400,
+      ],
       ['POST /healthz HTTP/1.1\r\nHost: a\r\nTransfer-Encoding: gzip, chunked\r\n\r\n', 400],
       ['GET /healthz HTTP/9.9\r\nHost: a\r\n\r\n', 505],
       ['nonsense\r\n\r\n', 400],
@@ -206,7 +251,13 @@ describe('bad heads', () => {
   });
 
   it('refuses broken chunks', async () => {
-    for (const body of ['zz\r\n', '-1\r\n', '1\r\nab\r\n', 'fffffffffffffffff\r\n', '1;x\r\na\r\nq']) {
+    for (const body of [
+      'zz\r\n',
+      '-1\r\n',
+      '1\r\nab\r\n',
+      'fffffffffffffffff\r\n',
+      '1;x\r\na\r\nq',
+    ]) {
       const raw = await Raw.connect(server.port);
       await raw.send(head(CHAT, key, ['Transfer-Encoding: chunked']) + body);
       if (body.startsWith('1;x')) await raw.send('\r\n');
@@ -298,13 +349,18 @@ describe('slow and leaving clients', () => {
     for (const stream of streams) await stream.abort();
     await noneRuns();
     await server.untilMetric('moongate_engine_sequences_running', (n) => n === 0);
-    assert.ok((await server.metric(kind)) - earlier < 4 * 4 * 1900, 'they did not run to their end');
+    assert.ok(
+      (await server.metric(kind)) - earlier < 4 * 4 * 1900,
+      'they did not run to their end',
+    );
   });
 
   it('stops the work of a client that takes nothing', async () => {
     const raw = await Raw.connect(server.port);
     raw.socket.pause();
-    const body = JSON.stringify(endless(1900, { n: 5, stream: true, logprobs: true, top_logprobs: 20 }));
+    const body = JSON.stringify(
+      endless(1900, { n: 5, stream: true, logprobs: true, top_logprobs: 20 }),
+    );
     await raw.send(head(CHAT, key, [`Content-Length: ${body.length}`]) + body);
     await server.untilMetric('moongate_calls_running', (n) => n === 1);
     assert.equal((await server.chat(key, endless(3))).status, 200, 'others are answered');
@@ -325,7 +381,10 @@ describe('a server with high limits', () => {
   after(() => server.stop());
 
   it('refuses one text of 64 MiB', async () => {
-    const body = JSON.stringify({ ...hello, messages: [{ role: 'user', content: 'word '.repeat((64 * MIB) / 5 - 100) }] });
+    const body = JSON.stringify({
+      ...hello,
+      messages: [{ role: 'user', content: 'word '.repeat((64 * MIB) / 5 - 100) }],
+    });
     const [big, small] = await Promise.all([
       server.call('POST', CHAT, { key, body }),
       server.chat(key, endless(3)),
@@ -336,7 +395,10 @@ describe('a server with high limits', () => {
 
   it('refuses a million messages', async () => {
     const one = '{"role":"user","content":"a"}';
-    for (const [count, pattern] of [[1_000_001, /1000001.*1000000/], [1_000_000, /token limit/]]) {
+    for (const [count, pattern] of [
+      [1_000_001, /1000001.*1000000/],
+      [1_000_000, /token limit/],
+    ]) {
       const body = `{"model":"kimi-k2.5","messages":[${`${one},`.repeat(count - 1)}${one}]}`;
       const answer = await server.call('POST', CHAT, { key, body });
       assert.match(refused(answer, 400), pattern);
@@ -346,6 +408,9 @@ describe('a server with high limits', () => {
   it('reads two million parts of one message', async () => {
     const parts = '{"type":"text","text":""},'.repeat(2_000_000);
     const body = `{"model":"kimi-k2.5","max_tokens":1,"messages":[{"role":"user","content":[${parts}{"type":"text"}]}]}`;
-    assert.match(refused(await server.call('POST', CHAT, { key, body }), 400), /content\[2000000\]/);
+    assert.match(
+      refused(await server.call('POST', CHAT, { key, body }), 400),
+      /content\[2000000\]/,
+    );
   });
 });

@@ -31,7 +31,10 @@ describe('chat', () => {
 
   it('answers on all three paths', async () => {
     for (const prefix of ['/kimi', '/v1', '/openai']) {
-      const reply = await good({ ...hello, temperature: 0 }, { path: `${prefix}/chat/completions` });
+      const reply = await good(
+        { ...hello, temperature: 0 },
+        { path: `${prefix}/chat/completions` },
+      );
       assert.equal(reply.model, 'kimi-k2.5');
       assert.ok(reply.choices[0].message.content.length > 0);
       assert.equal(reply.choices[0].finish_reason, 'stop');
@@ -57,7 +60,9 @@ describe('chat', () => {
       {
         role: 'assistant',
         content: null,
-        tool_calls: [{ id: 'call_1', type: 'function', function: { name: 'who', arguments: '{}' } }],
+        tool_calls: [
+          { id: 'call_1', type: 'function', function: { name: 'who', arguments: '{}' } },
+        ],
       },
       { role: 'tool', tool_call_id: 'call_1', content: 'moongate' },
     ];
@@ -65,8 +70,15 @@ describe('chat', () => {
   });
 
   it('reads text parts as one text', async () => {
-    const parts = [{ type: 'text', text: 'Hel' }, { type: 'text', text: 'lo' }];
-    const joined = await good({ ...hello, temperature: 0, messages: [{ role: 'user', content: parts }] });
+    const parts = [
+      { type: 'text', text: 'Hel' },
+      { type: 'text', text: 'lo' },
+    ];
+    const joined = await good({
+      ...hello,
+      temperature: 0,
+      messages: [{ role: 'user', content: parts }],
+    });
     const plain = await good({ ...hello, temperature: 0 });
     assert.equal(joined.choices[0].message.content, plain.choices[0].message.content);
     assert.equal(joined.usage.prompt_tokens, plain.usage.prompt_tokens);

@@ -15,7 +15,10 @@ describe('concurrency', () => {
 
   const crowd = (n, maxTokens) =>
     Array.from({ length: n }, (_, i) =>
-      server.chat(key, endless(maxTokens, { logit_bias: { [64 + (i % 20)]: 100 }, stream: i % 2 === 0 })),
+      server.chat(
+        key,
+        endless(maxTokens, { logit_bias: { [64 + (i % 20)]: 100 }, stream: i % 2 === 0 }),
+      ),
     );
 
   it('answers twenty calls at once', async () => {
@@ -28,7 +31,9 @@ describe('concurrency', () => {
   });
 
   it('runs calls side by side, not one after the other', async () => {
-    const streams = await Promise.all(Array.from({ length: 4 }, () => server.openChat(key, endless(1500))));
+    const streams = await Promise.all(
+      Array.from({ length: 4 }, () => server.openChat(key, endless(1500))),
+    );
     for (const stream of streams) await stream.until((a) => textOf(a).length > 0);
     assert.ok(streams.some((stream) => stream.complete === undefined));
     for (const stream of streams) assert.equal(finishOf(await stream.end), 'length');
@@ -75,7 +80,9 @@ describe('concurrency', () => {
     const idle = await Promise.all(Array.from({ length: 200 }, () => Raw.connect(server.port)));
     const deaf = await Raw.connect(server.port);
     deaf.socket.pause();
-    const body = JSON.stringify(endless(1900, { n: 5, stream: true, logprobs: true, top_logprobs: 20 }));
+    const body = JSON.stringify(
+      endless(1900, { n: 5, stream: true, logprobs: true, top_logprobs: 20 }),
+    );
     await deaf.send(head('/v1/chat/completions', key, [`Content-Length: ${body.length}`]) + body);
     for (const answer of await Promise.all(crowd(10, 20))) assert.equal(answer.status, 200);
     deaf.destroy();

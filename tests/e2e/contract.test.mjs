@@ -46,7 +46,11 @@ describe('contract', () => {
   });
 
   it('has the sample of a stream', async () => {
-    const answer = await server.chat(key, { ...hello, stream: true }, { path: '/kimi/chat/completions' });
+    const answer = await server.chat(
+      key,
+      { ...hello, stream: true },
+      { path: '/kimi/chat/completions' },
+    );
     const theirs = splitEvents(sample('stream.sse'));
     assert.equal(theirs.at(-1), '[DONE]');
     const kind = (chunk) => Object.keys(chunk.choices[0]?.delta ?? {}).join();
@@ -63,7 +67,10 @@ describe('contract', () => {
       }
     }
     const first = answer.text.slice(0, answer.text.indexOf('\n'));
-    assert.match(first, /"delta":\{"content":"","role":"assistant"\},"logprobs":null,"finish_reason":null/);
+    assert.match(
+      first,
+      /"delta":\{"content":"","role":"assistant"\},"logprobs":null,"finish_reason":null/,
+    );
     assert.ok(answer.chunks.at(-1).usage, 'usage comes last');
     assert.deepEqual(answer.chunks.at(-1).choices, []);
   });
@@ -84,7 +91,10 @@ describe('contract', () => {
       'prompt_tokens_details',
       'completion_tokens_details',
     ]);
-    assert.deepEqual(Object.keys(usage.prompt_tokens_details), ['cached_tokens', 'cached_tokens_details']);
+    assert.deepEqual(Object.keys(usage.prompt_tokens_details), [
+      'cached_tokens',
+      'cached_tokens_details',
+    ]);
     assert.deepEqual(usage.prompt_tokens_details.cached_tokens_details, {});
   });
 
@@ -117,7 +127,8 @@ describe('contract', () => {
     }
     for (const response of Object.values(description.components.responses)) {
       const { examples = {} } = response.content['application/json'] ?? {};
-      for (const { value } of Object.values(examples)) if ('error' in value) fitsSchema('Error', value);
+      for (const { value } of Object.values(examples))
+        if ('error' in value) fitsSchema('Error', value);
     }
   });
 

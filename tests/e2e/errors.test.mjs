@@ -49,9 +49,19 @@ describe('errors', () => {
   it('wants a key that it made', async () => {
     const wrong = [`${key}x`, key.slice(0, -1), key.toLowerCase(), 'sk-1', `mg-${'A'.repeat(43)}`];
     for (const token of wrong) refused(await server.chat(token, hello), 401, 'invalid_token');
-    const lines = ['Bearer', 'Bearer ', `Basic ${key}`, key, `Bearer ${key} ${key}`, `Bearer  x ${key}`];
+    const lines = [
+      'Bearer',
+      'Bearer ',
+      `Basic ${key}`,
+      key,
+      `Bearer ${key} ${key}`,
+      `Bearer  x ${key}`,
+    ];
     for (const authorization of lines) {
-      const answer = await server.call('POST', CHAT[1], { body: hello, headers: { authorization } });
+      const answer = await server.call('POST', CHAT[1], {
+        body: hello,
+        headers: { authorization },
+      });
       refused(answer, 401, 'invalid_token');
     }
   });
@@ -61,7 +71,14 @@ describe('errors', () => {
   });
 
   it('knows no other path', async () => {
-    for (const path of ['/v2/chat/completions', '/v1', '/v1/chat', '/KIMI/models', '//v1/models', '/%76']) {
+    for (const path of [
+      '/v2/chat/completions',
+      '/v1',
+      '/v1/chat',
+      '/KIMI/models',
+      '//v1/models',
+      '/%76',
+    ]) {
       refused(await server.call('GET', path, { key }), 404, 'no_api');
     }
   });
@@ -113,7 +130,10 @@ describe('errors', () => {
       [[{ content: 'x' }], 'messages[0].role'],
       [[{ role: 'user' }], 'messages[0].content'],
       [[{ role: 'user', content: 7 }], 'messages[0].content'],
-      [[user, { role: 'user', content: [{ type: 'text', text: 'a' }, {}] }], 'messages[1].content[1].type'],
+      [
+        [user, { role: 'user', content: [{ type: 'text', text: 'a' }, {}] }],
+        'messages[1].content[1].type',
+      ],
       [[{ role: 'tool', content: 'x' }], 'messages[0].tool_call_id'],
       [[{ role: 'assistant', content: 'x', partial: true }, user], 'messages[0].partial'],
     ]) {
@@ -175,14 +195,20 @@ describe('errors', () => {
   });
 
   it('says by name what is not built', async () => {
-    const tool = { type: 'function', function: { name: 'get_time', parameters: { type: 'object' } } };
+    const tool = {
+      type: 'function',
+      function: { name: 'get_time', parameters: { type: 'object' } },
+    };
     const search = { type: 'builtin_function', function: { name: '$web_search' } };
     for (const [body, param] of [
       [{ tools: [tool] }, 'tools'],
       [{ tools: [tool], tool_choice: 'required' }, 'tools'],
       [{ tools: [search] }, 'tools'],
       [{ response_format: { type: 'json_object' } }, 'response_format'],
-      [{ response_format: { type: 'json_schema', json_schema: { name: 'abc', schema: {} } } }, 'response_format'],
+      [
+        { response_format: { type: 'json_schema', json_schema: { name: 'abc', schema: {} } } },
+        'response_format',
+      ],
       [{ modalities: ['text', 'audio'] }, 'modalities'],
       [{ audio: { voice: 'x', format: 'wav' } }, 'audio'],
       [{ functions: [{ name: 'x' }] }, 'functions'],

@@ -108,7 +108,12 @@ describe('keys', () => {
   });
 
   it('print help', async () => {
-    for (const args of [['--help'], ['key', '--help'], ['key', 'create', '--help'], ['serve', '--help']]) {
+    for (const args of [
+      ['--help'],
+      ['key', '--help'],
+      ['key', 'create', '--help'],
+      ['serve', '--help'],
+    ]) {
       const { code, stdout } = await run(args);
       assert.equal(code, 0, args.join(' '));
       assert.match(stdout, /Usage: moongate/);

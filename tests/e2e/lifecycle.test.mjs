@@ -10,11 +10,15 @@ import { Server, endless, folder, hello, run, until, withServer } from './lib/se
 async function refuses(args, options = {}) {
   const data = folder();
   try {
-    for (const [name, text] of Object.entries(options.files ?? {})) writeFileSync(join(data, name), text);
-    const { code, stderr } = await run(['serve', '--data', join(data, 'data'), '--listen', '127.0.0.1:0', ...args], {
-      cwd: data,
-      env: { ...process.env, ...options.env },
-    });
+    for (const [name, text] of Object.entries(options.files ?? {}))
+      writeFileSync(join(data, name), text);
+    const { code, stderr } = await run(
+      ['serve', '--data', join(data, 'data'), '--listen', '127.0.0.1:0', ...args],
+      {
+        cwd: data,
+        env: { ...process.env, ...options.env },
+      },
+    );
     assert.ok(code > 0, `it ended with ${code}: ${stderr}`);
     return stderr;
   } finally {
@@ -49,7 +53,10 @@ describe('lifecycle', () => {
       await stream.until((a) => textOf(a).length > 0);
       server.process.kill('SIGTERM');
       await until(() => /stopping/.test(server.log), 'the log to tell of it');
-      await assert.rejects(server.call('GET', '/healthz'), /ECONNREFUSED|ECONNRESET|socket hang up/);
+      await assert.rejects(
+        server.call('GET', '/healthz'),
+        /ECONNREFUSED|ECONNRESET|socket hang up/,
+      );
       await stream.end;
     });
   });
@@ -86,7 +93,13 @@ describe('lifecycle', () => {
 
   it('does not take an address that is taken', async () => {
     await withServer({}, async (server) => {
-      const { code, stderr } = await run(['serve', '--data', join(server.data, 'other'), '--listen', `127.0.0.1:${server.port}`]);
+      const { code, stderr } = await run([
+        'serve',
+        '--data',
+        join(server.data, 'other'),
+        '--listen',
+        `127.0.0.1:${server.port}`,
+      ]);
       assert.ok(code > 0);
       assert.match(stderr, new RegExp(String(server.port)));
     });
@@ -124,7 +137,8 @@ describe('configuration', () => {
 
   it('refuses weights that are no weights', async () => {
     const files = { 'a.gguf': 'GGUF', 'b.gguf': 'not weights at all' };
-    for (const name of Object.keys(files)) assert.match(await refuses(['--gguf', name], { files }), new RegExp(name));
+    for (const name of Object.keys(files))
+      assert.match(await refuses(['--gguf', name], { files }), new RegExp(name));
   });
 
   it('is read anew on SIGHUP, and kept if the new one is bad', async () => {
@@ -165,7 +179,10 @@ describe('configuration', () => {
     const bad = await run(['config', 'check', '--config', 'bad.yaml'], at);
     assert.ok(bad.code > 0);
     assert.match(bad.stderr, /bad\.yaml:2/);
-    assert.match((await run(['config', 'show', '--config', 'good.yaml'], at)).stdout, /messages: 7/);
+    assert.match(
+      (await run(['config', 'show', '--config', 'good.yaml'], at)).stdout,
+      /messages: 7/,
+    );
     rmSync(data, { recursive: true, force: true });
   });
 });

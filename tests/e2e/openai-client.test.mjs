@@ -25,8 +25,10 @@ describe('the openai package', () => {
     await server.stop();
   });
 
-  const client = (more = {}) => new OpenAI({ baseURL: `${server.origin}/v1`, apiKey: key, ...more });
-  const noneRuns = () => until(async () => (await server.metric('moongate_calls_running')) === 0, 'no call runs');
+  const client = (more = {}) =>
+    new OpenAI({ baseURL: `${server.origin}/v1`, apiKey: key, ...more });
+  const noneRuns = () =>
+    until(async () => (await server.metric('moongate_calls_running')) === 0, 'no call runs');
 
   it('creates a reply', async () => {
     for (const base of ['/v1', '/kimi', '/openai']) {
@@ -34,7 +36,10 @@ describe('the openai package', () => {
       const reply = await openai.chat.completions.create({ ...hello, temperature: 0 });
       assert.equal(reply.object, 'chat.completion');
       assert.ok(reply.choices[0].message.content.length > 0);
-      assert.equal(reply.usage.total_tokens, reply.usage.prompt_tokens + reply.usage.completion_tokens);
+      assert.equal(
+        reply.usage.total_tokens,
+        reply.usage.prompt_tokens + reply.usage.completion_tokens,
+      );
       assert.match(reply._request_id, /^[0-9a-f-]{36}$/);
     }
   });
@@ -43,7 +48,8 @@ describe('the openai package', () => {
     const openai = client();
     const whole = await openai.chat.completions.create({ ...hello, temperature: 0 });
     const stream = await openai.chat.completions.create({ ...hello, temperature: 0, stream: true });
-    let content = '', finish;
+    let content = '',
+      finish;
     for await (const chunk of stream) {
       content += chunk.choices[0].delta.content ?? '';
       finish = chunk.choices[0].finish_reason ?? finish;
@@ -109,17 +115,16 @@ describe('the openai package', () => {
       { ...endless(1900, { n: 5 }), stream: true },
       { signal: controller.signal },
     );
-    await assert.rejects(
-      async () => {
-        for await (const chunk of stream) if (chunk.choices[0].delta.content) controller.abort();
-        throw new APIUserAbortError(); // some versions end the loop instead of throwing
-      },
-      APIUserAbortError,
-    );
+    await assert.rejects(async () => {
+      for await (const chunk of stream) if (chunk.choices[0].delta.content) controller.abort();
+      throw new APIUserAbortError(); // some versions end the loop instead of throwing
+    }, APIUserAbortError);
     await noneRuns();
     await server.untilMetric('moongate_engine_sequences_running', (n) => n === 0);
     const whole = new AbortController();
-    const pending = openai.chat.completions.create(endless(1900, { n: 5 }), { signal: whole.signal });
+    const pending = openai.chat.completions.create(endless(1900, { n: 5 }), {
+      signal: whole.signal,
+    });
     await server.untilMetric('moongate_calls_running', (n) => n === 1);
     whole.abort();
     await assert.rejects(pending, APIUserAbortError);
@@ -127,7 +132,10 @@ describe('the openai package', () => {
   });
 
   it('stops the work when its loop is left', async () => {
-    const stream = await client().chat.completions.create({ ...endless(1900, { n: 5 }), stream: true });
+    const stream = await client().chat.completions.create({
+      ...endless(1900, { n: 5 }),
+      stream: true,
+    });
     for await (const chunk of stream) if (chunk.choices[0].delta.content) break;
     await noneRuns();
   });
@@ -144,7 +152,10 @@ describe('the openai package against a server in trouble', () => {
   it('throws when a stream fails half-way', async () => {
     await withServer({ set: { 'limits.call_timeout': '300ms' } }, async (server) => {
       const openai = new OpenAI({ baseURL: `${server.origin}/v1`, apiKey: await server.key() });
-      const stream = await openai.chat.completions.create({ ...endless(1900, { n: 5 }), stream: true });
+      const stream = await openai.chat.completions.create({
+        ...endless(1900, { n: 5 }),
+        stream: true,
+      });
       let chunks = 0;
       await assert.rejects(
         async () => {

@@ -39,7 +39,10 @@ describe('sampling', () => {
   it('gives different replies for the choices of one call', async () => {
     const wild = { ...instant, temperature: 2, top_p: 1, max_tokens: 60, n: 5, seed: 1 };
     const { json } = await good(wild);
-    assert.deepEqual(json.choices.map((choice) => choice.index), [0, 1, 2, 3, 4]);
+    assert.deepEqual(
+      json.choices.map((choice) => choice.index),
+      [0, 1, 2, 3, 4],
+    );
     assert.ok(new Set(json.choices.map((choice) => choice.message.content)).size > 1);
     const again = await good(wild);
     assert.deepEqual(again.json.choices, json.choices);
@@ -83,7 +86,9 @@ describe('sampling', () => {
     const strong = { logit_bias: { 64: 60 } };
     const once = textOf(await good(endless(100, { ...strong, temperature: 0 })));
     assert.equal(new Set(once).size, 1, 'the bias is strong enough to begin with');
-    const text = textOf(await good(endless(100, { ...strong, temperature: 0, frequency_penalty: 2 })));
+    const text = textOf(
+      await good(endless(100, { ...strong, temperature: 0, frequency_penalty: 2 })),
+    );
     assert.ok(text.startsWith(once.slice(0, 5)));
     assert.notEqual(text, once);
     const letters = Object.fromEntries(Array.from({ length: 26 }, (_, i) => [64 + i, 100]));
@@ -117,7 +122,11 @@ describe('sampling', () => {
     for (const entry of content) {
       assert.equal(entry.top_logprobs.length, 5);
       const values = entry.top_logprobs.map((top) => top.logprob);
-      assert.deepEqual(values, [...values].sort((a, b) => b - a), 'the likeliest first');
+      assert.deepEqual(
+        values,
+        [...values].sort((a, b) => b - a),
+        'the likeliest first',
+      );
       assert.ok(values.reduce((sum, v) => sum + Math.exp(v), 0) < 1.0001);
       assert.deepEqual(entry.bytes, entry.top_logprobs[0].bytes, 'greedy takes the likeliest');
       assert.equal(entry.logprob, values[0]);
@@ -174,6 +183,19 @@ describe('sampling', () => {
     assert.ok(always.json.choices[0].message.reasoning_content.length > 0);
     const never = endless(4, { model: 'kimi-k2-0905-preview', thinking: { type: 'enabled' } });
     assert.equal((await good(never)).json.choices[0].message.reasoning_content, null);
+  });
+
+  it('shows the model its earlier reasoning again if it is told to keep it', async () => {
+    const prompt = async (keep) => {
+      const messages = [
+        ...hello.messages,
+        { role: 'assistant', content: 'Hello!', reasoning_content: 'A greeting, so I greet back.' },
+        { role: 'user', content: 'Thank you' },
+      ];
+      const answer = await good(endless(2, { messages, thinking: { type: 'enabled', keep } }));
+      return answer.json.usage.prompt_tokens;
+    };
+    assert.ok((await prompt('all')) > (await prompt(null)));
   });
 
   it('finds the beginning of a prompt in its cache and says so', async () => {

@@ -27,7 +27,10 @@ describe('stream', () => {
     const whole = await server.chat(key, repeatable);
     const streamed = await stream(repeatable);
     assert.equal(textOf(streamed), textOf(whole));
-    assert.equal(textOf(streamed, 0, 'reasoning_content'), textOf(whole, 0, 'reasoning_content') ?? '');
+    assert.equal(
+      textOf(streamed, 0, 'reasoning_content'),
+      textOf(whole, 0, 'reasoning_content') ?? '',
+    );
     assert.equal(finishOf(streamed), whole.json.choices[0].finish_reason);
   });
 
@@ -36,7 +39,10 @@ describe('stream', () => {
     assert.equal(usageChunks(kimi).length, 1);
     for (const path of ['/v1/chat/completions', '/openai/chat/completions']) {
       assert.equal(usageChunks(await stream(repeatable, { path })).length, 0);
-      const asked = await stream({ ...repeatable, stream_options: { include_usage: true } }, { path });
+      const asked = await stream(
+        { ...repeatable, stream_options: { include_usage: true } },
+        { path },
+      );
       assert.equal(usageChunks(asked).length, 1);
       const { usage } = usageChunks(asked)[0];
       const whole = await server.chat(key, repeatable);
@@ -116,7 +122,10 @@ describe('stream', () => {
     const end = text.indexOf('\r\n\r\n');
     const [, ...lines] = text.slice(0, end).split('\r\n');
     const headers = Object.fromEntries(
-      lines.map((line) => [line.split(':')[0].toLowerCase(), line.slice(line.indexOf(':') + 1).trim()]),
+      lines.map((line) => [
+        line.split(':')[0].toLowerCase(),
+        line.slice(line.indexOf(':') + 1).trim(),
+      ]),
     );
     assert.equal(headers['transfer-encoding'], undefined);
     const path = '/v1/chat/completions';
@@ -148,7 +157,10 @@ describe('silent and broken streams', () => {
       assert.ok(!('choices' in last));
       const whole = await server.chat(key, endless(1900, { n: 5 }));
       assert.equal(whole.status, 504, 'the same without a stream is a status');
-      await until(async () => (await server.metric('moongate_calls_running')) === 0, 'no call runs');
+      await until(
+        async () => (await server.metric('moongate_calls_running')) === 0,
+        'no call runs',
+      );
     });
   });
 });

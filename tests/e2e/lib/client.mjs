@@ -18,9 +18,17 @@ export function open(origin, method, path, { key, headers = {}, body, signal, ag
     if (!sent['transfer-encoding']) sent['content-length'] ??= Buffer.byteLength(payload);
   }
   return new Promise((resolve, reject) => {
-    const request = http.request(origin, { path, method, headers: sent, signal, agent: agent ?? false });
+    const request = http.request(origin, {
+      path,
+      method,
+      headers: sent,
+      signal,
+      agent: agent ?? false,
+    });
     request.on('error', reject);
-    request.on('response', (response) => resolve(receive(request, response, { method, path, body })));
+    request.on('response', (response) =>
+      resolve(receive(request, response, { method, path, body })),
+    );
     request.end(payload);
   });
 }

@@ -16,8 +16,10 @@ function close(schema) {
   if (Array.isArray(schema)) return schema.map(close);
   if (schema === null || typeof schema !== 'object') return schema;
   const out = {};
-  for (const [key, value] of Object.entries(schema)) out[key] = key === 'allOf' ? value : close(value);
-  const isObject = schema.properties && (schema.type === 'object' || schema.type?.includes?.('object'));
+  for (const [key, value] of Object.entries(schema))
+    out[key] = key === 'allOf' ? value : close(value);
+  const isObject =
+    schema.properties && (schema.type === 'object' || schema.type?.includes?.('object'));
   if (isObject && !('additionalProperties' in schema)) out.additionalProperties = false;
   return out;
 }
@@ -30,7 +32,10 @@ const compiled = new Map();
 function validator(schema) {
   const key = JSON.stringify(schema);
   if (!compiled.has(key)) {
-    compiled.set(key, ajv.compile(JSON.parse(JSON.stringify(close(schema)).replaceAll('"#/', '"api#/'))));
+    compiled.set(
+      key,
+      ajv.compile(JSON.parse(JSON.stringify(close(schema)).replaceAll('"#/', '"api#/'))),
+    );
   }
   return compiled.get(key);
 }
@@ -38,8 +43,12 @@ function validator(schema) {
 function fits(schema, value, what) {
   const validate = validator(schema);
   if (validate(value)) return;
-  const errors = validate.errors.map((e) => `${e.instancePath} ${e.message} ${JSON.stringify(e.params)}`);
-  assert.fail(`${what} does not fit the description:\n${errors.join('\n')}\n${JSON.stringify(value).slice(0, 2000)}`);
+  const errors = validate.errors.map(
+    (e) => `${e.instancePath} ${e.message} ${JSON.stringify(e.params)}`,
+  );
+  assert.fail(
+    `${what} does not fit the description:\n${errors.join('\n')}\n${JSON.stringify(value).slice(0, 2000)}`,
+  );
 }
 
 export const schema = (name) => ({ $ref: `#/components/schemas/${name}` });
@@ -47,7 +56,10 @@ export const fitsSchema = (name, value) => fits(schema(name), value, name);
 
 function resolve(node) {
   if (!node?.$ref) return node;
-  return node.$ref.slice(2).split('/').reduce((at, key) => at[key], description);
+  return node.$ref
+    .slice(2)
+    .split('/')
+    .reduce((at, key) => at[key], description);
 }
 
 const trim = (path) => (path.length > 1 && path.endsWith('/') ? path.slice(0, -1) : path);
