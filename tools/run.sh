@@ -39,8 +39,10 @@ curl -N $address/kimi/chat/completions -H 'Authorization: Bearer $(cat "$key_fil
 
 END
 fi
-status=0
-wait $pid || status=$?
-# A signal interrupts the first wait: the program finishes its replies, then ends.
-while kill -0 $pid 2>/dev/null; do wait $pid || status=$?; done
+# A signal interrupts the wait: the program finishes its replies, then ends.
+while :; do
+    status=0
+    wait $pid || status=$?
+    kill -0 $pid 2>/dev/null || break
+done
 exit $status
