@@ -11,7 +11,14 @@
 #include <stdlib.h>
 #include <string.h>
 
-enum { EDIT_ENTRIES = 64, EDIT_TENSORS = 128, EDIT_U32 = 4, EDIT_F32 = 6, EDIT_STRING = 8 };
+enum {
+    EDIT_ENTRIES = 64,
+    EDIT_TENSORS = 128,
+    EDIT_U32 = 4,
+    EDIT_F32 = 6,
+    EDIT_STRING = 8,
+    EDIT_ARRAY = 9
+};
 
 struct edit_entry {
     char key[96];
@@ -88,12 +95,20 @@ static inline void edit_text(const uint8_t **at, char *out)
     *at += n;
 }
 
-/* Entries are scalars and strings: the random models have no arrays. */
 static inline size_t edit_value_bytes(uint32_t kind, const uint8_t *at)
 {
     static const uint8_t sizes[] = {1, 1, 2, 2, 4, 4, 4, 1, 0, 0, 8, 8, 8};
+    const uint8_t *start = at;
+    uint32_t inner;
 
-    return kind == EDIT_STRING ? 8 + (size_t)edit_u64(&at) : sizes[kind];
+    if (kind == EDIT_STRING)
+        return 8 + (size_t)edit_u64(&at);
+    if (kind != EDIT_ARRAY)
+        return sizes[kind];
+    inner = edit_u32(&at);
+    for (uint64_t left = edit_u64(&at); left > 0; left--)
+        at += edit_value_bytes(inner, at);
+    return (size_t)(at - start);
 }
 
 static inline size_t edit_type_bytes(uint32_t type, size_t weights)
@@ -172,6 +187,8 @@ static inline uint8_t *edit_write(const struct edit *m, size_t *len)
     const uint32_t version = 3;
     uint8_t *out, *at;
 
+    for (size_t i = 0; i < m->n_entries; i++)
+        room += m->entries[i].bytes;
     for (size_t i = 0; i < m->n_tensors; i++)
         room += m->tensors[i].bytes + 32;
     room = room / 64 * 64 + 64;

@@ -339,17 +339,43 @@ static double row_divergence(const uint8_t *row, const float *ours, size_t n, bo
     return rest_p > 1e-9 && rest_q > 1e-9 ? kl + rest_p * log(rest_p / rest_q) : kl;
 }
 
-static void check_nano(const uint8_t *golden, const uint8_t *file, size_t len, const char *set)
+/* The file with its matrices as floats. */
+static uint8_t *as_floats(const uint8_t *file, size_t *len)
+{
+    struct edit *m = calloc(1, sizeof *m);
+    uint8_t *out;
+
+    edit_read(m, file);
+    for (size_t i = 0; i < m->n_tensors; i++) {
+        struct edit_tensor *t = &m->tensors[i];
+        const struct quant_type *type = quant_find(t->type);
+        size_t weights = t->bytes / type->block_bytes * type->block_weights;
+        float *values = malloc(weights * sizeof *values);
+        type->to_float(t->data, values, weights);
+        free(t->data);
+        t->data = (uint8_t *)values;
+        t->type = QUANT_F32;
+        t->bytes = weights * sizeof *values;
+    }
+    out = edit_write(m, len);
+    edit_done(m);
+    free(m);
+    return out;
+}
+
+/* Mean divergence from the golden rows; *same counts rows with the same likeliest token. */
+static double nano_divergence(const uint8_t *golden, uint8_t *file, size_t len, const char *set,
+                              int *same)
 {
     const uint8_t *rows = golden + 4 + PROMPTS * POSITIONS * 4;
     struct setup s = {.set = set, .threads = 2, .kv_f16 = true};
     double divergence = 0;
-    int same = 0;
     struct rig r;
     size_t width;
     float *got;
 
-    rig_open(&r, &s, edit_copy(file, len), len);
+    *same = 0;
+    rig_open(&r, &s, file, len);
     width = (size_t)model_shape(r.m)->vocabulary;
     got = calloc(POSITIONS * width, sizeof *got);
     for (int p = 0; p < PROMPTS; p++) {
@@ -360,13 +386,28 @@ static void check_nano(const uint8_t *golden, const uint8_t *file, size_t len, c
             bool same_best;
             divergence += row_divergence(rows + (p * POSITIONS + i) * GOLDEN_ROW,
                                          got + (size_t)i * width, width, &same_best);
-            same += same_best;
+            *same += same_best;
         }
     }
-    assert_below("divergence", "nano", set, divergence / (PROMPTS * POSITIONS), 1e-3);
-    assert_in_range(same, PROMPTS * POSITIONS * 95 / 100, PROMPTS * POSITIONS);
     rig_close(&r);
     free(got);
+    return divergence / (PROMPTS * POSITIONS);
+}
+
+/* The weights as floats must give the reference's values. As they are, activations are rounded
+ * to 8 bits beside them, and where two experts' scores lie close another one may be chosen. */
+static void check_nano(const uint8_t *golden, const uint8_t *file, size_t len, const char *set)
+{
+    size_t floats_len;
+    uint8_t *floats = as_floats(file, &floats_len);
+    int same;
+
+    assert_below("divergence", "nano as floats", set,
+                 nano_divergence(golden, floats, floats_len, set, &same), 1e-5);
+    assert_in_range(same, PROMPTS * POSITIONS * 98 / 100, PROMPTS * POSITIONS);
+    assert_below("divergence", "nano", set,
+                 nano_divergence(golden, edit_copy(file, len), len, set, &same), 2e-2);
+    assert_in_range(same, PROMPTS * POSITIONS * 95 / 100, PROMPTS * POSITIONS);
 }
 
 static void the_built_in_model_gives_the_reference_s_likeliest_tokens(void **state)
