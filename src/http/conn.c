@@ -238,8 +238,6 @@ static size_t feed(struct http_conn *c, const char *p, size_t n)
     while (more && !c->dead) {
         if (c->state == CONN_LINGER) {
             took = n - used;
-            c->lingered += took;
-            c->dead = c->lingered > LINGER_BYTES;
             more = false;
         } else if (c->state == CONN_EXCHANGE) {
             more = feed_body(c, p + used, n - used, &took);
@@ -289,7 +287,6 @@ static void begin_linger(struct http_conn *c, bool expects_close)
     }
     shutdown(c->fd, SHUT_WR);
     buf_done(&c->in);
-    c->lingered = 0;
     c->state = CONN_LINGER;
 }
 

@@ -29,8 +29,7 @@ enum {
     SCRATCH_BYTES = 64 * 1024,      /* read at once */
     PIPELINE_BYTES = 16 * 1024,     /* held of what nobody asked for yet */
     INPUT_BYTES = 16 * 1024 * 1024, /* no head can be larger */
-    LINGER_BYTES = 1024 * 1024,     /* thrown away after an early reply */
-    LINGER_MS = 2000,
+    LINGER_MS = 2000,               /* what comes after an early reply is thrown away for so long */
     PAUSED_MS = 500 /* between two looks whether a client that is not read from is there */
 };
 
@@ -63,7 +62,6 @@ struct http_conn {
     struct evbuffer *out;                   /* NULL while there is nothing to write */
     struct buf in;                          /* read, and not used yet */
     size_t scanned;                         /* how far the search for the head's end came */
-    size_t lingered;
     int64_t deadline_ms;
     struct sockaddr_in6 peer; /* or a sockaddr_in */
     int fd;

@@ -150,12 +150,11 @@ describe('bad bodies', () => {
   it('refuses a body past the limit that comes in pieces, and one sent at once', async () => {
     const headers = { 'transfer-encoding': 'chunked' };
     refused(await post(Buffer.alloc(4.5 * MIB, 0x20), { headers }), 413);
-    // One that sends on and on without looking may find the connection reset instead.
+    refused(await post(Buffer.alloc(6 * MIB, 0x20), { headers }), 413);
     const raw = await Raw.connect(server.port);
     await raw.send(head(CHAT, key, [`Content-Length: ${64 * MIB}`]));
-    raw.send(Buffer.alloc(64 * MIB, 0x20));
-    const answer = await raw.answer({ method: 'POST', path: CHAT });
-    if (answer) refused(answer, 413);
+    raw.send(Buffer.alloc(64 * MIB, 0x20)).catch(() => {}); // the server may close before its end
+    refused(await raw.answer({ method: 'POST', path: CHAT }), 413);
     raw.destroy();
   });
 
@@ -349,10 +348,9 @@ describe('slow and leaving clients', () => {
     for (const stream of streams) await stream.abort();
     await noneRuns();
     await server.untilMetric('moongate_engine_sequences_running', (n) => n === 0);
-    assert.ok(
-      (await server.metric(kind)) - earlier < 4 * 4 * 1900,
-      'they did not run to their end',
-    );
+    // what was generated counts, and they did not run to their end
+    await server.untilMetric(kind, (n) => n > earlier);
+    assert.ok((await server.metric(kind)) - earlier < 4 * 4 * 1900);
   });
 
   it('stops the work of a client that takes nothing', async () => {
