@@ -169,8 +169,11 @@ static void take_characters(struct textflow *f, bool last, struct buf *reasoning
         int used = codepoint_read(f->unfinished, f->n_unfinished, &c);
         if (used == 0 && !last)
             break;
-        if (used > 0) {
+        if (used > 0 && c != 0) {
             add_character(f, f->unfinished, (size_t)used, reasoning);
+        } else if (used > 0) {
+            /* a client could not send U+0000 back: no reader of requests takes it */
+            add_character(f, REPLACEMENT, 3, reasoning);
         } else {
             used = used == 0 ? (int)f->n_unfinished : -used;
             add_character(f, REPLACEMENT, 3, reasoning);

@@ -163,6 +163,18 @@ static void bytes_that_are_no_character_are_replaced(void **state)
         check_text(cases[i].bytes, NULL, 0, cases[i].want, false);
 }
 
+static void a_nul_is_replaced_since_no_client_could_send_it_back(void **state)
+{
+    struct run r;
+
+    (void)state;
+    run_start(&r, TEMPLATE_IN_CONTENT, NULL, 0);
+    run_token(&r, 'a');
+    run_token(&r, 0);
+    run_token(&r, 'z');
+    expect_end(&r, "", "a" R "z");
+}
+
 static void a_stop_string_cuts_the_text_before_it(void **state)
 {
     static const struct {
@@ -443,6 +455,7 @@ int main(void)
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(a_character_comes_out_when_it_is_complete),
         cmocka_unit_test(bytes_that_are_no_character_are_replaced),
+        cmocka_unit_test(a_nul_is_replaced_since_no_client_could_send_it_back),
         cmocka_unit_test(a_stop_string_cuts_the_text_before_it),
         cmocka_unit_test(text_is_held_only_while_it_could_begin_a_stop_string),
         cmocka_unit_test(a_stop_string_within_one_token_stops),
