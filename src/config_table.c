@@ -81,7 +81,7 @@ static const struct config_option options[] = {
      "Compute threads; 0 takes one a core."},
     {"engine.sequences", OPTION_INT, CONFIG(engine.sequences), 1, 1024, "16", NULL, false,
      "Replies that are computed together."},
-    {"engine.queue", OPTION_INT, CONFIG(engine.queue), 0, 100000, "256", NULL, false,
+    {"engine.queue", OPTION_INT, CONFIG(engine.queue), 1, 100000, "256", NULL, false,
      "Calls that may wait for their turn."},
     {"engine.chunk_tokens", OPTION_INT, CONFIG(engine.chunk_tokens), 1, 4096, "64", NULL, false,
      "Tokens of a prompt that are computed in one step."},
