@@ -169,15 +169,20 @@ static void write_access_line(const struct call *c, bool complete)
     buf_done(&b);
 }
 
-/* The backend's work is over, or given up. Here the ledger will settle what was used. */
-static void settle(struct call *c)
+static void stop_running(struct call *c)
 {
     if (!c->running)
         return;
     c->running = false;
     c->app->n_running--;
-    metrics_tokens(c->app->metrics, c->usage.prompt_tokens, c->usage.cached_tokens,
-                   c->usage.completion_tokens);
+}
+
+/* What a call used is known when its backend is done with it, which for a call that was given up
+ * is after its end. Here the ledger will settle. */
+static void settle(struct app *app, const struct api_usage *usage)
+{
+    metrics_tokens(app->metrics, usage->prompt_tokens, usage->cached_tokens,
+                   usage->completion_tokens);
 }
 
 static void call_end(struct call *c, bool complete)
@@ -185,7 +190,7 @@ static void call_end(struct call *c, bool complete)
     struct timeval now = {0};
     if (c->running) {
         backend_stop(c->backend, c->number);
-        settle(c);
+        stop_running(c);
     }
     metrics_request(c->app->metrics, c->route_name, status_of(c), clock_mono_us() - c->started_us);
     if (log_on(LOG_INFO_LEVEL))
@@ -205,7 +210,7 @@ void call_refuse(struct call *c, const struct fault *f)
         return;
     if (c->running) {
         backend_stop(c->backend, c->number);
-        settle(c);
+        stop_running(c);
     }
     c->step = CALL_OVER;
     c->fault = f->kind;
@@ -603,11 +608,12 @@ static void on_backend_end(void *arg, uint64_t number, const struct api_usage *u
                            const struct fault *fault)
 {
     struct call *c = find_running(arg, number);
+    settle(arg, usage);
     if (!c)
         return;
-    if (usage->prompt_tokens)
+    if (is_chat(c))
         c->usage = *usage;
-    settle(c);
+    stop_running(c);
     if (fault) {
         call_refuse(c, fault);
         return;

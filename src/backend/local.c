@@ -231,6 +231,8 @@ static void tell(struct local *l, struct engine_event *ev)
     case ENGINE_END:
         if (ev->code)
             fault_of(ev, &fault);
+        if (ev->code && ev->code != ERR_CANCELLED)
+            usage = (struct api_usage){0}; /* nothing was computed */
         l->to.on_end(l->arg, ev->number, &usage, ev->code ? &fault : NULL);
         break;
     }

@@ -41,8 +41,7 @@ static void answer_count(const struct prepare *p, const struct engine_job *job, 
     struct engine_event ev = {.number = job->number, .kind = ENGINE_STARTED};
     ev.prompt_tokens = (int)tokens;
     engine_post(p->events, &ev);
-    ev.kind = ENGINE_END;
-    engine_post(p->events, &ev);
+    engine_post_end(p->events, NULL, job->number, 0, ""); /* nothing was computed */
 }
 
 static struct work *work_new(struct engine_job *job, struct tokens *prompt, int context,

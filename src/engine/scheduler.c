@@ -125,7 +125,7 @@ static void cancel(struct scheduler *s, uint64_t number)
         if (w->job->number != number)
             continue;
         unlink_waiting(s, at);
-        engine_post_end(s->events, w, number, ERR_CANCELLED, "cancelled");
+        engine_post_end(s->events, NULL, number, ERR_CANCELLED, "cancelled");
         work_free(w);
         return;
     }
