@@ -49,7 +49,7 @@ void work_free(struct work *w)
     free(w);
 }
 
-int scheduler_init(struct scheduler *s, const struct engine_options *o)
+void scheduler_init(struct scheduler *s, const struct engine_options *o)
 {
     s->sequences = o->sequences;
     s->chunk_tokens = o->chunk_tokens;
@@ -59,7 +59,7 @@ int scheduler_init(struct scheduler *s, const struct engine_options *o)
     s->batch = mem_array((size_t)s->sequences + (size_t)s->chunk_tokens, sizeof *s->batch);
     s->logits = mem_array((size_t)s->sequences * (size_t)s->vocabulary, sizeof *s->logits);
     s->raw = mem_array((size_t)s->vocabulary, sizeof *s->raw);
-    return 0;
+    s->forked = mem_array((size_t)s->vocabulary, sizeof *s->forked);
 }
 
 /* Takes a choice off the running list (its place closes up) and frees it. */
@@ -100,6 +100,7 @@ void scheduler_done(struct scheduler *s)
     free(s->batch);
     free(s->logits);
     free(s->raw);
+    free(s->forked);
 }
 
 static void cancel_running(struct scheduler *s, struct work *w)
@@ -177,21 +178,20 @@ static struct work **next_in_line(struct scheduler *s)
     return best;
 }
 
-static void begin_choice(struct scheduler *s, struct work *w)
+static struct choice *add_choice(struct scheduler *s, struct work *w)
 {
     struct choice *c = choice_new(w, w->begun, ++s->next_serial, s->tokenizer, s->vocabulary);
-    int cached = kv_seq_begin(s->kv, &c->kv, c->tokens, c->n_tokens);
-    if (w->begun == 0)
-        w->cached_tokens = cached;
     w->begun++;
     w->running++;
     s->running[s->n_running++] = c;
+    return c;
 }
 
 static void begin_work(struct scheduler *s, struct work *w)
 {
+    struct choice *c = add_choice(s, w);
     s->n_promised += w->job->choices;
-    begin_choice(s, w);
+    w->cached_tokens = kv_seq_begin(s->kv, &c->kv, c->tokens, c->n_tokens);
     atomic_fetch_add(&s->prompt_tokens, (unsigned)w->n_prompt);
     atomic_fetch_add(&s->cached_tokens, (unsigned)w->cached_tokens);
     struct engine_event ev = {.number = w->job->number,
@@ -285,12 +285,21 @@ static void end_choice(struct scheduler *s, int at)
     work_free(w);
 }
 
-/* The other choices of a call begin when the first has evaluated the prompt: they find it in the
- * cache, but for the last tokens that fill no block. */
-static void begin_others(struct scheduler *s, struct work *w)
+/* The other choices of a call begin when the first has evaluated the prompt: with its rows of the
+ * cache, and with its logits for their first token. */
+static void begin_others(struct scheduler *s, const struct choice *first, const float *logits)
 {
-    while (w->begun < w->job->choices)
-        begin_choice(s, w);
+    struct work *w = first->work;
+    while (w->begun < w->job->choices) {
+        struct choice *c = add_choice(s, w);
+        if (kv_seq_fork(s->kv, &first->kv, &c->kv)) {
+            c->parked = true; /* no room for its last block now */
+            continue;
+        }
+        memcpy(s->forked, logits, (size_t)s->vocabulary * sizeof *logits);
+        if (choice_next(s, c, s->forked))
+            end_choice(s, s->n_running - 1);
+    }
 }
 
 /* Gives each choice that has its logits the next token. */
@@ -304,9 +313,9 @@ static void pick_tokens(struct scheduler *s)
         kv_seq_commit(s->kv, &c->kv, c->tokens + c->kv.n_tokens, c->take);
         if (c->kv.n_tokens < c->n_tokens)
             continue;
-        begin_others(s, c->work);
         float *logits = row;
         row += s->vocabulary;
+        begin_others(s, c, logits);
         if (choice_next(s, c, logits))
             end_choice(s, i--);
     }

@@ -74,7 +74,9 @@ struct scheduler {
     int n_promised; /* choices of begun works that have not ended yet */
     uint64_t next_serial;
     struct model_token *batch;
-    float *logits, *raw; /* raw: one row, kept when log-probabilities are wanted */
+    float *logits;
+    float *raw;    /* one row, kept when log-probabilities are wanted */
+    float *forked; /* one row, for the first token of a call's further choices */
     atomic_int load_running, load_waiting;
     atomic_ullong prompt_tokens, cached_tokens, generated_tokens, steps;
 };
@@ -86,7 +88,7 @@ void engine_post_end(struct mailbox *events, const struct work *w, uint64_t numb
 
 void work_free(struct work *w); /* the job with it */
 
-int scheduler_init(struct scheduler *s, const struct engine_options *o);
+void scheduler_init(struct scheduler *s, const struct engine_options *o);
 void scheduler_done(struct scheduler *s); /* frees what runs and waits, without events */
 void scheduler_run(struct scheduler *s);  /* the thread: until SCHED_STOP */
 

@@ -277,6 +277,29 @@ static void each_choice_finishes_and_the_prompt_counts_once(void **state)
     bench_close(b);
 }
 
+static void greedy_choices_are_the_same_text_in_a_large_and_in_a_small_cache(void **state)
+{
+    (void)state;
+    struct engine_options o = options();
+    for (int small = 0; small < 2; small++) {
+        o.kv_tokens = small ? 160 : 16384; /* all four together want more than 160 */
+        struct bench *b = bench_open(&o);
+        struct engine_job *j = job(1, "Tell me about keys", 60);
+        j->choices = 4;
+        j->sampling.temperature = 0;
+        submit(b, j);
+        struct run *r = wait_end(b, 1);
+        assert_int_equal(r->end.code, 0);
+        assert_true(r->reasoning[0].len > 0);
+        for (int i = 1; i < 4; i++) {
+            assert_int_equal(r->finished[i], 1);
+            assert_string_equal(r->reasoning[i].data, r->reasoning[0].data);
+            assert_int_equal(r->content[i].len, r->content[0].len);
+        }
+        bench_close(b);
+    }
+}
+
 static void a_cancelled_job_ends_at_once_and_the_others_go_on(void **state)
 {
     (void)state;
@@ -488,6 +511,7 @@ int main(void)
         cmocka_unit_test(a_cache_too_small_for_all_makes_replies_wait_and_changes_none),
         cmocka_unit_test(a_repeated_prompt_is_found_in_the_cache),
         cmocka_unit_test(each_choice_finishes_and_the_prompt_counts_once),
+        cmocka_unit_test(greedy_choices_are_the_same_text_in_a_large_and_in_a_small_cache),
         cmocka_unit_test(a_cancelled_job_ends_at_once_and_the_others_go_on),
         cmocka_unit_test(a_full_queue_says_so),
         cmocka_unit_test(more_choices_than_sequences_are_refused),
