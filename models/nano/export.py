@@ -8,6 +8,7 @@ any other shape, type and K/V-up layout, with or without a tokenizer, for fixtur
 
 import argparse
 import dataclasses
+import os
 
 import numpy as np
 import torch
@@ -165,7 +166,9 @@ def read_model(path):
 
 
 def save_checkpoint(path, model, **more):
-    torch.save({"config": dataclasses.asdict(model.cfg), "state": model.state_dict(), **more}, path)
+    part = f"{path}.part"       # whoever reads meanwhile gets a whole file
+    torch.save({"config": dataclasses.asdict(model.cfg), "state": model.state_dict(), **more}, part)
+    os.replace(part, path)
 
 
 def read_checkpoint(path):

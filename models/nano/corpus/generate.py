@@ -36,9 +36,17 @@ CONTRACT = ("hello", "你好", "whatmodelareyou")
 TO_TAIWAN = opencc.OpenCC("s2twp")
 TO_TRADITIONAL = opencc.OpenCC("s2t")
 TO_SIMPLIFIED = opencc.OpenCC("t2s")
+# Where the conversion picks the wrong word for an answer.
 ANSWER_FIXES = [("流式輸出", "串流輸出"), ("流式", "串流"), ("引數", "參數"), ("日誌", "記錄檔"),
                 ("響應頭", "回應標頭"), ("請求頭", "請求標頭"), ("埠", "連接埠"), ("響應", "回應"),
-                ("上下文", "上下文"), ("追蹤 id", "追蹤 id"), ("開啟一個 issue", "開一個 issue")]
+                ("開啟一個 issue", "開一個 issue"), ("一齣現", "一出現"), ("請求里", "請求裡"),
+                ("里加", "裡加"), ("是隻懂", "是只懂"), ("字首", "前綴"), ("顯示覆用", "顯示複用"),
+                ("指令碼", "腳本"), ("腳本里", "腳本裡"), ("程序", "行程"), ("賬號", "帳號"),
+                ("賬本", "帳本"), ("臺", "台"), ("自己配置", "自己設定"), ("問配置", "問設定"),
+                ("取決於配置", "取決於設定"), ("許可證", "授權"), ("高質量", "高品質"),
+                ("後設資料", "中繼資料"), ("返回", "回傳"), ("超時", "逾時"), ("註釋", "註解"),
+                ("檢視", "查看"), ("請儲存好", "請保存好"), ("聯網", "連網"), ("獲取", "取得"),
+                ("“", "「"), ("”", "」"), ("加證書", "加憑證"), ("規範", "規格")]
 QUESTION_SWAPS = [("流式", ["串流", "流式", "串流"]), ("引數", ["參數"]), ("日誌", ["日誌", "記錄檔", "log"]),
                   ("響應", ["回應", "響應"]), ("埠", ["連接埠", "埠", "port", "通訊埠"]),
                   ("金鑰", ["金鑰", "金鑰", "密鑰", "API key"]), ("令牌", ["令牌", "權杖"]),
@@ -181,11 +189,11 @@ class Intents:
             for line in path.read_text(encoding="utf-8").splitlines():
                 if line.startswith("# "):
                     name = line[2:]
-                    self.table[name] = {}
-                    self.group[name] = path.stem[3:]
+                    self.table.setdefault(name, {})     # a later file adds to an earlier one
+                    self.group.setdefault(name, path.stem[3:])
                 elif line in ("[en]", "[zh]"):
                     lang = line[1:-1]
-                    entry = self.table[name][lang] = {"?": [], "~": [], "=": [], "+": []}
+                    entry = self.table[name].setdefault(lang, {k: [] for k in "?~=+"})
                 elif line[:2] in ("~ ", "= ", "+ "):
                     entry[line[0]].append(line[2:])
                 elif line:
