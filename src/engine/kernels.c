@@ -84,5 +84,5 @@ size_t kernels_act_bytes(enum quant_act act, size_t n)
 {
     if (act == QUANT_ACT_F32)
         return n * sizeof(float);
-    return n + n / Q8_BLOCK * (sizeof(float) + sizeof(int32_t));
+    return n * sizeof(int16_t) + n / Q8_BLOCK * sizeof(float);
 }

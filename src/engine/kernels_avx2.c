@@ -1,8 +1,8 @@
 /*
- * The kernels for AVX2 with FMA and F16C: eight floats, or the 32 bytes of one Q8_0 block.
+ * The kernels for AVX2 with FMA and F16C: eight floats, or half of a Q8_0 block as 16-bit words.
  *
- * Bytes times bytes: the instruction multiplies unsigned by signed and adds neighbours into
- * 16 bits. It gets |w| and x with w's sign; |w| <= 128 and |x| <= 127, so two products fit.
+ * Weights are widened to words, since the instruction multiplies words by words and adds
+ * neighbours into 32 bits. A lane gets two such pairs of a block.
  */
 #include "engine/kernels_impl.h"
 
@@ -127,9 +127,14 @@ static inline double v_square_sum(const float *x, size_t n)
 
 /* Q8_0 */
 
-INLINED __m256i load_bytes(const void *p)
+INLINED __m256i load_int(const void *p)
 {
     return _mm256_loadu_si256(p);
+}
+
+INLINED __m256i widened(const uint8_t *bytes)
+{
+    return _mm256_cvtepi8_epi16(_mm_loadu_si128((const __m128i *)bytes));
 }
 
 INLINED __m256 q8_scale(const uint8_t *block)
@@ -138,10 +143,10 @@ INLINED __m256 q8_scale(const uint8_t *block)
 }
 
 /* Eight int32 sums of four products each. */
-INLINED __m256i dot_bytes(__m256i w, __m256i size_of_w, __m256i x)
+INLINED __m256i dot_block(__m256i w_low, __m256i w_high, const int16_t *x)
 {
-    __m256i pairs = _mm256_maddubs_epi16(size_of_w, _mm256_sign_epi8(x, w));
-    return _mm256_madd_epi16(pairs, _mm256_set1_epi16(1));
+    return _mm256_add_epi32(_mm256_madd_epi16(w_low, load_int(x)),
+                            _mm256_madd_epi16(w_high, load_int(x + Q8_BLOCK / 2)));
 }
 
 INLINED void tile_q8(const struct product *p, size_t r, const int rows, size_t c, const int cols)
@@ -154,13 +159,13 @@ INLINED void tile_q8(const struct product *p, size_t r, const int rows, size_t c
     for (size_t b = 0; b < n / Q8_BLOCK; b++) {
         for (int i = 0; i < rows; i++) {
             const uint8_t *block = product_row(p, r + (size_t)i) + b * Q8_BLOCK_BYTES;
-            __m256i w = load_bytes(block + 2), size_of_w = _mm256_abs_epi8(w);
+            __m256i low = widened(block + 2), high = widened(block + 2 + Q8_BLOCK / 2);
             vec scale = q8_scale(block);
             if (c == 0)
                 product_prefetch(p, block, ROWS);
             for (int j = 0; j < cols; j++) {
                 const uint8_t *act = product_col(p, c + (size_t)j);
-                __m256i dot = dot_bytes(w, size_of_w, load_bytes(act + b * Q8_BLOCK));
+                __m256i dot = dot_block(low, high, act_words(act) + b * Q8_BLOCK);
                 vec both = v_mul(scale, v_set(act_scales(act, n)[b]));
                 sums[i][j] = v_fma(_mm256_cvtepi32_ps(dot), both, sums[i][j]);
             }
@@ -196,13 +201,13 @@ static void avx2_matmul(const struct matrix *w, const void *acts, size_t act_str
                         size_t r0, size_t r1, float *out, size_t out_stride)
 {
     const struct product p = {w, acts, act_stride, out, out_stride};
-    if (w->type->act == QUANT_ACT_Q8_0)
+    if (w->type->act == QUANT_ACT_Q16)
         kernels_avx2_matmul_q8(&p, n_cols, r0, r1);
     else
         wide_matmul_float(&p, n_cols, r0, r1);
 }
 
-/* Activations to bytes */
+/* Activations to words */
 
 /* The largest magnitude as bits: infinity and NaN are above all numbers. */
 INLINED uint32_t top_magnitude(const float *x)
@@ -210,33 +215,23 @@ INLINED uint32_t top_magnitude(const float *x)
     const __m256i mask = _mm256_set1_epi32(0x7fffffff);
     __m256i top = _mm256_setzero_si256();
     for (size_t i = 0; i < Q8_BLOCK; i += WIDE)
-        top = _mm256_max_epi32(top, _mm256_and_si256(load_bytes(x + i), mask));
+        top = _mm256_max_epi32(top, _mm256_and_si256(load_int(x + i), mask));
     __m128i half = _mm_max_epi32(_mm256_castsi256_si128(top), _mm256_extracti128_si256(top, 1));
     half = _mm_max_epi32(half, _mm_shuffle_epi32(half, 0x4e));
     half = _mm_max_epi32(half, _mm_shuffle_epi32(half, 0xb1));
     return (uint32_t)_mm_cvtsi128_si32(half);
 }
 
-INLINED int32_t sum_int32(__m256i v)
+/* 32 floats times a factor, to words in order. */
+INLINED void to_words(const float *x, float factor, int16_t *out)
 {
-    __m128i half = _mm_add_epi32(_mm256_castsi256_si128(v), _mm256_extracti128_si256(v, 1));
-    half = _mm_add_epi32(half, _mm_shuffle_epi32(half, 0x4e));
-    half = _mm_add_epi32(half, _mm_shuffle_epi32(half, 0xb1));
-    return _mm_cvtsi128_si32(half);
-}
-
-/* 32 floats times a factor, to bytes in order; returns their sum. */
-INLINED int32_t to_bytes(const float *x, float factor, int8_t *out)
-{
-    __m256i v[4];
-    for (size_t i = 0; i < 4; i++)
-        v[i] = _mm256_cvtps_epi32(v_mul(v_load(x + i * WIDE), v_set(factor)));
-    __m256i words0 = _mm256_packs_epi32(v[0], v[1]), words1 = _mm256_packs_epi32(v[2], v[3]);
-    __m256i bytes = _mm256_packs_epi16(words0, words1);
-    /* Packing works on each half apart and leaves groups of four out of order. */
-    bytes = _mm256_permutevar8x32_epi32(bytes, _mm256_setr_epi32(0, 4, 1, 5, 2, 6, 3, 7));
-    _mm256_storeu_si256((__m256i *)out, bytes);
-    return sum_int32(_mm256_add_epi32(_mm256_add_epi32(v[0], v[1]), _mm256_add_epi32(v[2], v[3])));
+    for (size_t i = 0; i < Q8_BLOCK; i += 2 * WIDE) {
+        __m256i low = _mm256_cvtps_epi32(v_mul(v_load(x + i), v_set(factor)));
+        __m256i high = _mm256_cvtps_epi32(v_mul(v_load(x + i + WIDE), v_set(factor)));
+        /* Packing works on each half apart and leaves the middle quarters exchanged. */
+        __m256i words = _mm256_permute4x64_epi64(_mm256_packs_epi32(low, high), 0xd8);
+        _mm256_storeu_si256((__m256i *)(out + i), words);
+    }
 }
 
 void kernels_avx2_quantise(enum quant_act act, const float *x, size_t n, void *out)
@@ -245,20 +240,19 @@ void kernels_avx2_quantise(enum quant_act act, const float *x, size_t n, void *o
         memcpy(out, x, n * sizeof *x);
         return;
     }
-    float *scales = (float *)((uint8_t *)out + n);
-    int32_t *offsets = (int32_t *)(scales + n / Q8_BLOCK);
+    int16_t *all = out;
+    float *scales = (float *)(all + n);
     for (size_t b = 0; b < n / Q8_BLOCK; b++) {
         uint32_t top = top_magnitude(x + b * Q8_BLOCK);
-        int8_t *bytes = (int8_t *)out + b * Q8_BLOCK;
+        int16_t *words = all + b * Q8_BLOCK;
         float magnitude;
         memcpy(&magnitude, &top, sizeof magnitude);
-        if (isfinite(magnitude) && magnitude >= Q8_SMALLEST) {
-            scales[b] = magnitude / 127;
-            offsets[b] = -128 * to_bytes(x + b * Q8_BLOCK, 127 / magnitude, bytes);
+        if (isfinite(magnitude) && magnitude >= ACT_SMALLEST) {
+            scales[b] = magnitude / 32767;
+            to_words(x + b * Q8_BLOCK, 32767 / magnitude, words);
         } else {
             scales[b] = isfinite(magnitude) ? 0 : NAN;
-            offsets[b] = 0;
-            memset(bytes, 0, Q8_BLOCK);
+            memset(words, 0, Q8_BLOCK * sizeof *words);
         }
     }
 }

@@ -1,6 +1,6 @@
 /*
- * The kernels for AVX-512 (F, BW, VL, DQ): sixteen floats. Products of bytes go through the AVX2
- * form, since without VNNI wider registers gain little there; with VNNI they have a file of
+ * The kernels for AVX-512 (F, BW, VL, DQ): sixteen floats. Products with Q8_0 go through the
+ * AVX2 form, since without VNNI wider registers gain little there; with VNNI they have a file of
  * their own, and the set that uses it is the same in all else.
  */
 #include "engine/kernels_impl.h"
@@ -112,7 +112,7 @@ static void avx512_matmul(const struct matrix *w, const void *acts, size_t act_s
                           size_t n_cols, size_t r0, size_t r1, float *out, size_t out_stride)
 {
     const struct product p = {w, acts, act_stride, out, out_stride};
-    if (w->type->act == QUANT_ACT_Q8_0)
+    if (w->type->act == QUANT_ACT_Q16)
         kernels_avx2_matmul_q8(&p, n_cols, r0, r1);
     else
         wide_matmul_float(&p, n_cols, r0, r1);
@@ -122,7 +122,7 @@ static void avx512vnni_matmul(const struct matrix *w, const void *acts, size_t a
                               size_t n_cols, size_t r0, size_t r1, float *out, size_t out_stride)
 {
     const struct product p = {w, acts, act_stride, out, out_stride};
-    if (w->type->act == QUANT_ACT_Q8_0)
+    if (w->type->act == QUANT_ACT_Q16)
         kernels_avx512vnni_matmul_q8(&p, n_cols, r0, r1);
     else
         wide_matmul_float(&p, n_cols, r0, r1);

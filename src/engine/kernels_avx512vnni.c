@@ -1,14 +1,13 @@
 /*
- * Q8_0 products for AVX-512 with VNNI, whose instruction adds four products of unsigned and
- * signed bytes into each 32-bit lane. The unsigned side is w + 128; see the offsets of the
- * activations.
+ * Q8_0 products for AVX-512 with VNNI, whose instruction adds two products of 16-bit words into
+ * each 32-bit lane. Weights are widened to words.
  *
  * Order of one output, whatever the way: four sums, block b in sum b mod 4, each step
  * fma(whole sum of the block, w's scale times x's scale, sum); then (0 + 1) + (2 + 3).
  *
  * Two ways give it. Few columns: four rows and four blocks at a time, so that memory is read in
- * few streams; the 16 lanes are (block, row). Many columns: 16 rows are first transposed, a
- * chunk at a time, so that a lane is a row and no sum across lanes is left to do.
+ * few streams; the 16 lanes of their sums are (block, row). Many columns: 16 rows are first
+ * transposed, a chunk at a time, so that a lane is a row and no sum across lanes is left to do.
  */
 #include "engine/kernels_impl.h"
 
@@ -26,50 +25,61 @@ enum {
     WIDE_FROM = 4,        /* columns from which transposing pays */
     MAX_COLS = 64,        /* in one pass of the wide way */
     CHUNK_BLOCKS = 16,    /* transposed at once */
-    WORDS = Q8_BLOCK / 4, /* 32-bit words of a block */
+    PAIRS = Q8_BLOCK / 2, /* of words, in a block */
     CACHE_LINE = 64
 };
 
-INLINED __m512i unsign(__m512i w)
-{
-    return _mm512_xor_si512(w, _mm512_set1_epi8((char)0x80));
-}
-
 /* Few columns */
 
-/* The bytes of two blocks that follow one another; `have` of them (0 to 2) are in the row. */
-INLINED __m512i load_pair(const uint8_t *block, size_t have)
+INLINED __m256i widened(const uint8_t *bytes)
 {
-    __m512i pair = _mm512_setzero_si512();
-    if (have > 0)
-        pair = _mm512_castsi256_si512(_mm256_loadu_si256((const __m256i *)(block + 2)));
-    if (have > 1)
-        pair = _mm512_inserti64x4(
-            pair, _mm256_loadu_si256((const __m256i *)(block + Q8_BLOCK_BYTES + 2)), 1);
-    return pair;
+    return _mm256_cvtepi8_epi16(_mm_loadu_si128((const __m128i *)bytes));
+}
+
+INLINED __m256i load_words(const int16_t *x)
+{
+    return _mm256_loadu_si256((const __m256i *)x);
 }
 
 /* Per 128 bits: element i is the sum of the four of row i. */
-INLINED __m512i sum_fours(const __m512i d[ROWS])
+INLINED __m256i sum_fours(const __m256i d[ROWS])
 {
-    __m512i ab =
-        _mm512_add_epi32(_mm512_unpacklo_epi32(d[0], d[1]), _mm512_unpackhi_epi32(d[0], d[1]));
-    __m512i cd =
-        _mm512_add_epi32(_mm512_unpacklo_epi32(d[2], d[3]), _mm512_unpackhi_epi32(d[2], d[3]));
-    return _mm512_add_epi32(_mm512_unpacklo_epi64(ab, cd), _mm512_unpackhi_epi64(ab, cd));
+    __m256i ab =
+        _mm256_add_epi32(_mm256_unpacklo_epi32(d[0], d[1]), _mm256_unpackhi_epi32(d[0], d[1]));
+    __m256i cd =
+        _mm256_add_epi32(_mm256_unpacklo_epi32(d[2], d[3]), _mm256_unpackhi_epi32(d[2], d[3]));
+    return _mm256_add_epi32(_mm256_unpacklo_epi64(ab, cd), _mm256_unpackhi_epi64(ab, cd));
+}
+
+/* One block of four rows times the columns' blocks x, both halves of the sums still apart. */
+INLINED void block_dots(const uint8_t *const row[ROWS], size_t at, const int16_t *const x[2],
+                        const int cols, __m256i sums[2])
+{
+    __m256i dots[2][ROWS];
+    for (int i = 0; i < ROWS; i++) {
+        __m256i low = widened(row[i] + at + 2), high = widened(row[i] + at + 2 + Q8_BLOCK / 2);
+        for (int j = 0; j < cols; j++) {
+            __m256i dot = _mm256_dpwssd_epi32(_mm256_setzero_si256(), low, load_words(x[j]));
+            dots[j][i] = _mm256_dpwssd_epi32(dot, high, load_words(x[j] + Q8_BLOCK / 2));
+        }
+    }
+    for (int j = 0; j < cols; j++)
+        sums[j] = sum_fours(dots[j]);
+}
+
+/* The sums of two blocks, four rows each. */
+INLINED __m256i join_halves(__m256i first, __m256i second)
+{
+    return _mm256_add_epi32(_mm256_permute2x128_si256(first, second, 0x20),
+                            _mm256_permute2x128_si256(first, second, 0x31));
 }
 
 /* Sums of whole blocks: element i of the 128 bits m is row i, block m. */
-INLINED __m512i block_sums(const __m512i w[2][ROWS], __m512i x0, __m512i x1)
+INLINED __m512i block_sums(__m256i parts[SUMS][2], int col)
 {
-    __m512i first[ROWS], second[ROWS];
-    for (int i = 0; i < ROWS; i++) {
-        first[i] = _mm512_dpbusd_epi32(_mm512_setzero_si512(), w[0][i], x0);
-        second[i] = _mm512_dpbusd_epi32(_mm512_setzero_si512(), w[1][i], x1);
-    }
-    __m512i low = sum_fours(first), high = sum_fours(second);
-    return _mm512_add_epi32(_mm512_shuffle_i32x4(low, high, 0x88),
-                            _mm512_shuffle_i32x4(low, high, 0xdd));
+    __m256i low = join_halves(parts[0][col], parts[1][col]);
+    __m256i high = join_halves(parts[2][col], parts[3][col]);
+    return _mm512_inserti64x4(_mm512_castsi256_si512(low), high, 1);
 }
 
 /* The halves of one block of four rows, first row lowest. */
@@ -96,25 +106,24 @@ INLINED void narrow_step(const struct product *p, const uint8_t *const row[ROWS]
     const __m512i spread = _mm512_setr_epi32(0, 0, 0, 0, 1, 1, 1, 1, 2, 2, 2, 2, 3, 3, 3, 3);
     const size_t n = p->w->cols, at = b * Q8_BLOCK_BYTES;
     const __mmask8 blocks = (__mmask8)((1u << have) - 1);
-    const __mmask64 bytes0 = have > 1 ? ~0ull : 0xffffffffull;
-    const __mmask64 bytes1 = have > 3 ? ~0ull : have > 2 ? 0xffffffffull : 0;
-    __m512i w[2][ROWS];
-    for (int i = 0; i < ROWS; i++) {
+    const int16_t *x[2];
+    __m256i parts[SUMS][2];
+    for (int i = 0; i < ROWS; i++)
         for (size_t line = 0; c == 0 && line < have * Q8_BLOCK_BYTES; line += CACHE_LINE)
             product_prefetch(p, row[i] + at + line, ROWS);
-        w[0][i] = unsign(load_pair(row[i] + at, have));
-        w[1][i] = unsign(load_pair(row[i] + at + 2 * Q8_BLOCK_BYTES, have > 2 ? have - 2 : 0));
+    for (size_t m = 0; m < SUMS; m++) {
+        for (int j = 0; j < cols; j++) {
+            x[j] = act_words(product_col(p, c + (size_t)j)) + (b + m) * Q8_BLOCK;
+            parts[m][j] = _mm256_setzero_si256();
+        }
+        if (m < have)
+            block_dots(row, at + m * Q8_BLOCK_BYTES, x, cols, parts[m]);
     }
     __m512 w_scales = weight_scales(row, at, have);
     for (int j = 0; j < cols; j++) {
         const uint8_t *act = product_col(p, c + (size_t)j);
-        const int8_t *x = act_bytes(act) + b * Q8_BLOCK;
-        __m512i dot = block_sums(w, _mm512_maskz_loadu_epi8(bytes0, x),
-                                 _mm512_maskz_loadu_epi8(bytes1, x + 2 * Q8_BLOCK));
-        __m128i offsets = _mm_maskz_loadu_epi32(blocks, act_offsets(act, n) + b);
+        __m512i dot = block_sums(parts, j);
         __m128 scales = _mm_maskz_loadu_ps(blocks, act_scales(act, n) + b);
-        dot = _mm512_add_epi32(dot,
-                               _mm512_permutexvar_epi32(spread, _mm512_castsi128_si512(offsets)));
         __m512 x_scales = _mm512_permutexvar_ps(spread, _mm512_castps128_ps512(scales));
         sums[j] =
             _mm512_fmadd_ps(_mm512_cvtepi32_ps(dot), _mm512_mul_ps(w_scales, x_scales), sums[j]);
@@ -157,27 +166,38 @@ static void narrow_tile_any(const struct product *p, size_t r, size_t rows, size
 /* Many columns */
 
 struct chunk {
-    __m512i words[CHUNK_BLOCKS][WORDS]; /* lane i: row i, plus 128 */
+    __m512i pairs[CHUNK_BLOCKS][PAIRS]; /* lane i: row i */
     uint16_t scales[CHUNK_BLOCKS][WIDE_ROWS];
 };
 
-/* Four words of 16 rows from the same place of each: lane i of word k is word k of row i. */
-INLINED void transpose_words(const uint8_t *first, size_t row_bytes, __m512i out[4])
+/* Bytes 0 and 2, then 1 and 3, of each lane as words. */
+INLINED void widen_lanes(__m512i bytes, __m512i out[2])
 {
+    out[0] = _mm512_srai_epi16(_mm512_slli_epi16(bytes, 8), 8);
+    out[1] = _mm512_srai_epi16(bytes, 8);
+}
+
+/* 16 bytes of 16 rows from the same place of each: lane i of pair k is pair k of row i. */
+INLINED void transpose_pairs(const uint8_t *first, size_t row_bytes, __m512i out[PAIRS / 2])
+{
+    /* exchanges bytes 1 and 2 of each lane, so that widen_lanes finds neighbours */
+    const __m512i exchange =
+        _mm512_broadcast_i32x4(_mm_setr_epi8(0, 2, 1, 3, 4, 6, 5, 7, 8, 10, 9, 11, 12, 14, 13, 15));
     __m512i v[4];
     for (size_t i = 0; i < 4; i++) {
         const uint8_t *at = first + i * row_bytes;
         __m512i four = _mm512_castsi128_si512(_mm_loadu_si128((const __m128i *)at));
         four = _mm512_inserti32x4(four, _mm_loadu_si128((const __m128i *)(at + 4 * row_bytes)), 1);
         four = _mm512_inserti32x4(four, _mm_loadu_si128((const __m128i *)(at + 8 * row_bytes)), 2);
-        v[i] = _mm512_inserti32x4(four, _mm_loadu_si128((const __m128i *)(at + 12 * row_bytes)), 3);
+        four = _mm512_inserti32x4(four, _mm_loadu_si128((const __m128i *)(at + 12 * row_bytes)), 3);
+        v[i] = _mm512_shuffle_epi8(four, exchange);
     }
     __m512i low01 = _mm512_unpacklo_epi32(v[0], v[1]), low23 = _mm512_unpacklo_epi32(v[2], v[3]);
     __m512i high01 = _mm512_unpackhi_epi32(v[0], v[1]), high23 = _mm512_unpackhi_epi32(v[2], v[3]);
-    out[0] = unsign(_mm512_unpacklo_epi64(low01, low23));
-    out[1] = unsign(_mm512_unpackhi_epi64(low01, low23));
-    out[2] = unsign(_mm512_unpacklo_epi64(high01, high23));
-    out[3] = unsign(_mm512_unpackhi_epi64(high01, high23));
+    widen_lanes(_mm512_unpacklo_epi64(low01, low23), out);
+    widen_lanes(_mm512_unpackhi_epi64(low01, low23), out + 2);
+    widen_lanes(_mm512_unpacklo_epi64(high01, high23), out + 4);
+    widen_lanes(_mm512_unpackhi_epi64(high01, high23), out + 6);
 }
 
 static void transpose_chunk(const struct product *p, size_t r, size_t b, size_t blocks,
@@ -186,8 +206,8 @@ static void transpose_chunk(const struct product *p, size_t r, size_t b, size_t 
     const size_t row_bytes = p->w->row_bytes;
     const uint8_t *at = product_row(p, r) + b * Q8_BLOCK_BYTES;
     for (size_t i = 0; i < blocks; i++, at += Q8_BLOCK_BYTES) {
-        transpose_words(at + 2, row_bytes, chunk->words[i]);
-        transpose_words(at + 2 + 16, row_bytes, chunk->words[i] + 4);
+        transpose_pairs(at + 2, row_bytes, chunk->pairs[i]);
+        transpose_pairs(at + 2 + PAIRS, row_bytes, chunk->pairs[i] + PAIRS / 2);
         for (size_t k = 0; k < WIDE_ROWS; k++) {
             if (i % 2 == 0)
                 product_prefetch(p, at + k * row_bytes, WIDE_ROWS);
@@ -196,7 +216,7 @@ static void transpose_chunk(const struct product *p, size_t r, size_t b, size_t 
     }
 }
 
-INLINED int32_t load_word(const int8_t *at)
+INLINED int32_t load_pair(const int16_t *at)
 {
     int32_t v;
     memcpy(&v, at, sizeof v);
@@ -210,12 +230,12 @@ INLINED void wide_step(const struct product *p, const struct chunk *chunk, size_
     const size_t n = p->w->cols;
     __m512i dot[WIDE_COLS];
     for (int j = 0; j < cols; j++)
-        dot[j] = _mm512_set1_epi32(act_offsets(product_col(p, c + (size_t)j), n)[b]);
-    for (size_t k = 0; k < WORDS; k++) {
+        dot[j] = _mm512_setzero_si512();
+    for (size_t k = 0; k < PAIRS; k++) {
         for (int j = 0; j < cols; j++) {
-            const int8_t *x = act_bytes(product_col(p, c + (size_t)j)) + b * Q8_BLOCK + 4 * k;
+            const int16_t *x = act_words(product_col(p, c + (size_t)j)) + b * Q8_BLOCK + 2 * k;
             dot[j] =
-                _mm512_dpbusd_epi32(dot[j], chunk->words[i][k], _mm512_set1_epi32(load_word(x)));
+                _mm512_dpwssd_epi32(dot[j], chunk->pairs[i][k], _mm512_set1_epi32(load_pair(x)));
         }
     }
     __m512 w_scale = _mm512_cvtph_ps(_mm256_loadu_si256((const __m256i *)chunk->scales[i]));

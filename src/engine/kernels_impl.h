@@ -1,13 +1,14 @@
 /*
  * What the kernel sets share; nobody else includes it.
  *
- * Activations in the form QUANT_ACT_Q8_0, for n values (n a multiple of 32):
- *     n signed bytes | n/32 float scales | n/32 offsets: int32, -128 times the sum of the bytes
- * Scale: max|x| / 127. Byte: x * (127 / max|x|), rounded to nearest with ties to even, which is
- * what the processors do by themselves. A block below Q8_SMALLEST becomes zero (the inverse of
- * its scale would overflow); one with a value that is not finite gets the scale NaN and bytes 0.
- * All sets write the same bits. The offsets serve instructions that multiply unsigned by signed
- * bytes: they get w + 128, and the offset takes the excess away again, exactly.
+ * Activations in the form QUANT_ACT_Q16, for n values (n a multiple of 32):
+ *     n int16 words | n/32 float scales
+ * Scale: max|x| / 32767. Word: x * (32767 / max|x|), rounded to nearest with ties to even, which
+ * is what the processors do by themselves. A block below ACT_SMALLEST becomes zero (the inverse
+ * of its scale would overflow); one with a value that is not finite gets the scale NaN and words
+ * 0. All sets write the same bits.
+ * 16 bits, though the weights beside them have 8: rounding to 8 moves the router's scores enough
+ * to choose other experts. A block's sum of products is exact in int32: 32 * 128 * 32767 < 2^27.
  */
 #ifndef MOONGATE_ENGINE_KERNELS_IMPL_H
 #define MOONGATE_ENGINE_KERNELS_IMPL_H
@@ -18,21 +19,16 @@
 
 enum { Q8_BLOCK = 32, Q8_BLOCK_BYTES = 34 };
 
-#define Q8_SMALLEST 1e-30f
+#define ACT_SMALLEST 1e-30f
 
-static inline const int8_t *act_bytes(const void *act)
+static inline const int16_t *act_words(const void *act)
 {
     return act;
 }
 
 static inline const float *act_scales(const void *act, size_t n)
 {
-    return (const float *)((const uint8_t *)act + n);
-}
-
-static inline const int32_t *act_offsets(const void *act, size_t n)
-{
-    return (const int32_t *)((const uint8_t *)act + n + n / Q8_BLOCK * sizeof(float));
+    return (const float *)(act_words(act) + n);
 }
 
 static inline uint16_t load_half(const uint8_t *at)

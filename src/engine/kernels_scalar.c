@@ -17,7 +17,7 @@
 
 enum { LANES = 8, CHUNK = 256, TILE = 8 };
 
-static void scalar_quantise_block(const float *x, int8_t *q, float *scale, int32_t *offset)
+static void scalar_quantise_block(const float *x, int16_t *q, float *scale)
 {
     uint32_t max = 0; /* as bits: ordered like the magnitudes, with infinity and NaN on top */
     for (size_t i = 0; i < Q8_BLOCK; i++) {
@@ -29,20 +29,17 @@ static void scalar_quantise_block(const float *x, int8_t *q, float *scale, int32
     float magnitude, inverse = 0;
     memcpy(&magnitude, &max, sizeof magnitude);
     *scale = 0;
-    *offset = 0;
-    memset(q, 0, Q8_BLOCK);
+    memset(q, 0, Q8_BLOCK * sizeof *q);
     if (!isfinite(magnitude)) {
         *scale = NAN;
         return;
     }
-    if (magnitude < Q8_SMALLEST)
+    if (magnitude < ACT_SMALLEST)
         return;
-    *scale = magnitude / 127;
-    inverse = 127 / magnitude;
-    for (size_t i = 0; i < Q8_BLOCK; i++) {
-        q[i] = (int8_t)lrintf(x[i] * inverse);
-        *offset -= 128 * q[i];
-    }
+    *scale = magnitude / 32767;
+    inverse = 32767 / magnitude;
+    for (size_t i = 0; i < Q8_BLOCK; i++)
+        q[i] = (int16_t)lrintf(x[i] * inverse);
 }
 
 static void scalar_quantise(enum quant_act act, const float *x, size_t n, void *out)
@@ -51,11 +48,10 @@ static void scalar_quantise(enum quant_act act, const float *x, size_t n, void *
         memcpy(out, x, n * sizeof *x);
         return;
     }
-    float *scales = (float *)((uint8_t *)out + n);
-    int32_t *offsets = (int32_t *)(scales + n / Q8_BLOCK);
+    int16_t *words = out;
+    float *scales = (float *)(words + n);
     for (size_t b = 0; b < n / Q8_BLOCK; b++)
-        scalar_quantise_block(x + b * Q8_BLOCK, (int8_t *)out + b * Q8_BLOCK, &scales[b],
-                              &offsets[b]);
+        scalar_quantise_block(x + b * Q8_BLOCK, words + b * Q8_BLOCK, &scales[b]);
 }
 
 /* lanes += a * b over n elements, the first of which belongs to lane 0. */
@@ -91,7 +87,7 @@ static void row_f32(const struct matrix *w, const uint8_t *row, const uint8_t *a
 
 static float dot_q8(const uint8_t *row, const void *act, size_t n)
 {
-    const int8_t *q = act_bytes(act);
+    const int16_t *q = act_words(act);
     const float *scales = act_scales(act, n);
     float total = 0;
     for (size_t b = 0; b < n / Q8_BLOCK; b++, row += Q8_BLOCK_BYTES, q += Q8_BLOCK) {
@@ -120,7 +116,7 @@ static void scalar_matmul(const struct matrix *w, const void *acts, size_t act_s
             size_t n = n_cols - c < TILE ? n_cols - c : TILE;
             const uint8_t *tile = (const uint8_t *)acts + c * act_stride;
             float *to = out + c * out_stride + r;
-            if (w->type->act == QUANT_ACT_Q8_0)
+            if (w->type->act == QUANT_ACT_Q16)
                 row_q8(w, row, tile, act_stride, n, to, out_stride);
             else
                 row_f32(w, row, tile, act_stride, n, to, out_stride);

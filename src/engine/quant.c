@@ -132,7 +132,7 @@ static const struct quant_type types[] = {
     {QUANT_F32, "F32", 1, 4, QUANT_ACT_F32, f32_to_float},
     {QUANT_F16, "F16", 1, 2, QUANT_ACT_F32, f16_to_float},
     {QUANT_BF16, "BF16", 1, 2, QUANT_ACT_F32, bf16_to_float},
-    {QUANT_Q8_0, "Q8_0", Q8_WEIGHTS, Q8_BYTES, QUANT_ACT_Q8_0, q8_0_to_float},
+    {QUANT_Q8_0, "Q8_0", Q8_WEIGHTS, Q8_BYTES, QUANT_ACT_Q16, q8_0_to_float},
 };
 
 const struct quant_type *quant_find(uint32_t id)

@@ -13,8 +13,8 @@ enum quant_id { QUANT_F32 = 0, QUANT_F16 = 1, QUANT_Q8_0 = 8, QUANT_BF16 = 30 };
 
 /* The form of activations that a dot product with a weight type reads. */
 enum quant_act {
-    QUANT_ACT_F32,  /* as they are */
-    QUANT_ACT_Q8_0, /* blocks of 32: float scale, int8 values */
+    QUANT_ACT_F32, /* as they are */
+    QUANT_ACT_Q16, /* blocks of 32: float scale, int16 values */
     QUANT_N_ACTS
 };
 

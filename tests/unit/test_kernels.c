@@ -116,12 +116,13 @@ static double reference(const struct matrix *w, size_t r, const struct activatio
     float *row = exact(w->cols * sizeof *row);
     w->type->to_float(w->data + r * w->row_bytes, row, w->cols);
     const uint8_t *act = a->acts + c * a->stride;
-    const float *scales = (const float *)(act + w->cols);
+    const int16_t *words = (const int16_t *)(const void *)act;
+    const float *scales = (const float *)(const void *)(words + w->cols);
     double sum = 0;
     *norm = 0;
     for (size_t i = 0; i < w->cols; i++) {
-        double x = w->type->act == QUANT_ACT_Q8_0 ? (double)scales[i / 32] * (int8_t)act[i]
-                                                  : (double)a->x[c * w->cols + i];
+        double x = w->type->act == QUANT_ACT_Q16 ? (double)scales[i / 32] * words[i]
+                                                 : (double)a->x[c * w->cols + i];
         sum += row[i] * x;
         *norm += fabs(row[i] * x);
     }
@@ -163,8 +164,8 @@ static void a_product_is_near_the_one_in_double(void **state)
             }
 }
 
-/* A block of weights of every byte value meets a block of every activation value. */
-static void the_largest_bytes_do_not_overflow(void **state)
+/* Blocks of the weight -128 meet blocks of the largest activations, whose scale is 1. */
+static void the_largest_values_do_not_overflow(void **state)
 {
     (void)state;
     for (size_t s = 0; s < n_sets; s++) {
@@ -178,16 +179,16 @@ static void the_largest_bytes_do_not_overflow(void **state)
                 memset(data + b * 34 + 2, 0x80, 32);
             }
             for (size_t i = 0; i < 8 * 64; i++)
-                a.x[i] = (float)sign * 127;
+                a.x[i] = (float)sign * 32767;
             for (size_t c = 0; c < 8; c++)
-                sets[s]->quantise(QUANT_ACT_Q8_0, a.x + c * 64, 64, a.acts + c * a.stride);
+                sets[s]->quantise(QUANT_ACT_Q16, a.x + c * 64, 64, a.acts + c * a.stride);
             float out[8 * 16];
             sets[s]->matmul(&w, a.acts, a.stride, 8, 0, 16, out, 16);
             for (size_t i = 0; i < 8 * 16; i++)
-                assert_true(out[i] == (float)(-sign * 64 * 127 * 128));
+                assert_true(out[i] == (float)(-sign * 64 * 32767 * 128));
             sets[s]->matmul(&w, a.acts, a.stride, 1, 0, 16, out, 16);
             for (size_t i = 0; i < 16; i++)
-                assert_true(out[i] == (float)(-sign * 64 * 127 * 128));
+                assert_true(out[i] == (float)(-sign * 64 * 32767 * 128));
             free_activations(&a);
             free(data);
         }
@@ -285,7 +286,7 @@ static void awkward_activations(float *x, size_t n)
                 block[i] *= 1e37f;
                 break;
             case 4:
-                block[i] = i == 0 ? 127 : (float)((int)i - 16) + 0.5f;
+                block[i] = i == 0 ? 32767 : (float)((int)i - 16) + 0.5f;
                 break;
             case 5:
                 block[i] = i == 9 ? INFINITY : block[i];
@@ -300,27 +301,27 @@ static void awkward_activations(float *x, size_t n)
     }
 }
 
-static void all_sets_quantise_activations_to_the_same_bytes(void **state)
+static void all_sets_quantise_activations_to_the_same_words(void **state)
 {
     (void)state;
     enum { N = 32 * 64 };
     float *x = exact(N * sizeof *x);
-    size_t bytes = kernels_act_bytes(QUANT_ACT_Q8_0, N);
+    size_t bytes = kernels_act_bytes(QUANT_ACT_Q16, N);
     uint8_t *want = exact(bytes), *got = exact(bytes);
     awkward_activations(x, N);
-    sets[0]->quantise(QUANT_ACT_Q8_0, x, N, want);
+    sets[0]->quantise(QUANT_ACT_Q16, x, N, want);
     for (size_t s = 1; s < n_sets; s++) {
         memset(got, 0xff, bytes);
-        sets[s]->quantise(QUANT_ACT_Q8_0, x, N, got);
+        sets[s]->quantise(QUANT_ACT_Q16, x, N, got);
         assert_memory_equal(want, got, bytes);
     }
-    const float *scales = (const float *)(want + N);
+    const int16_t *words = (const int16_t *)(void *)want;
+    const float *scales = (const float *)(const void *)(words + N);
     for (size_t i = 0; i < N; i++) {
         if (i / 32 % 8 == 5 || i / 32 % 8 == 6)
             assert_true(isnan(scales[i / 32]));
         else
-            assert_true(fabsf(scales[i / 32] * (int8_t)want[i] - x[i]) <=
-                        scales[i / 32] * 0.5001f + 1e-30f);
+            assert_true(fabsf(scales[i / 32] * words[i] - x[i]) <= scales[i / 32] * 0.51f + 1e-30f);
     }
     free(x);
     free(want);
@@ -533,10 +534,10 @@ int main(void)
 {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(a_product_is_near_the_one_in_double),
-        cmocka_unit_test(the_largest_bytes_do_not_overflow),
+        cmocka_unit_test(the_largest_values_do_not_overflow),
         cmocka_unit_test(bits_do_not_depend_on_the_number_of_columns),
         cmocka_unit_test(bits_do_not_depend_on_the_range_of_rows),
-        cmocka_unit_test(all_sets_quantise_activations_to_the_same_bytes),
+        cmocka_unit_test(all_sets_quantise_activations_to_the_same_words),
         cmocka_unit_test(activations_as_floats_are_copied),
         cmocka_unit_test(vector_kernels_are_right_at_every_length),
         cmocka_unit_test(mixes_of_rows_add_up_in_their_order),
