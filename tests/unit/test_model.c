@@ -132,6 +132,37 @@ static void eight_bit_weights_stay_close(void **state)
         }
 }
 
+/* Beside the weights' rounding, which a file has once and for all, that of the activations must
+ * not be felt. Only `lite` rounds weights again: its keys' half is transposed at loading. */
+static void eight_bit_weights_are_near_their_values_as_floats(void **state)
+{
+    (void)state;
+    for (int v = 0; v < N_VARIANTS; v++)
+        for (int k = 0; k < N_SETS; k++) {
+            struct setup s = {.set = sets[k]};
+            bool again = strcmp(variants[v], "lite") == 0;
+            struct rig r;
+            float *want, *got;
+            size_t len;
+            uint8_t *bytes;
+            if (kernels_or_null(sets[k]) == NULL)
+                continue;
+            want = new_logits();
+            got = new_logits();
+            bytes = converted(variants[v], QUANT_Q8_0, true, &len);
+            rig_open(&r, &s, bytes, len);
+            run_prompts(&r, want);
+            rig_close(&r);
+            rig_golden(&r, &s, variants[v], QUANT_Q8_0);
+            run_prompts(&r, got);
+            assert_below("divergence as floats", variants[v], sets[k], mean_divergence(want, got),
+                         again ? 1e-4 : 1e-7);
+            rig_close(&r);
+            free(want);
+            free(got);
+        }
+}
+
 /* A half or a bfloat16 is a float, so a file that holds the rounded values as F32 must agree. */
 static void sixteen_bit_weights_equal_their_values_as_floats(void **state)
 {
@@ -364,18 +395,17 @@ static uint8_t *as_floats(const uint8_t *file, size_t *len)
 }
 
 /* Mean divergence from the golden rows; *same counts rows with the same likeliest token. */
-static double nano_divergence(const uint8_t *golden, uint8_t *file, size_t len, const char *set,
-                              int *same)
+static double nano_divergence(const uint8_t *golden, uint8_t *file, size_t len,
+                              const struct setup *s, int *same)
 {
     const uint8_t *rows = golden + 4 + PROMPTS * POSITIONS * 4;
-    struct setup s = {.set = set, .threads = 2, .kv_f16 = true};
     double divergence = 0;
     struct rig r;
     size_t width;
     float *got;
 
     *same = 0;
-    rig_open(&r, &s, file, len);
+    rig_open(&r, s, file, len);
     width = (size_t)model_shape(r.m)->vocabulary;
     got = calloc(POSITIONS * width, sizeof *got);
     for (int p = 0; p < PROMPTS; p++) {
@@ -394,20 +424,26 @@ static double nano_divergence(const uint8_t *golden, uint8_t *file, size_t len, 
     return divergence / (PROMPTS * POSITIONS);
 }
 
-/* The weights as floats must give the reference's values. As they are, activations are rounded
- * to 8 bits beside them, and where two experts' scores lie close another one may be chosen. */
+/* A cache of halves rounds more than the activations do, and may now and then choose another
+ * expert where two scores lie close; both stay far below the limit. */
 static void check_nano(const uint8_t *golden, const uint8_t *file, size_t len, const char *set)
 {
+    const struct setup exact = {.set = set, .threads = 2};
+    const struct setup halves = {.set = set, .threads = 2, .kv_f16 = true};
+    const int most = PROMPTS * POSITIONS, least = most * 99 / 100;
     size_t floats_len;
     uint8_t *floats = as_floats(file, &floats_len);
     int same;
 
     assert_below("divergence", "nano as floats", set,
-                 nano_divergence(golden, floats, floats_len, set, &same), 1e-5);
-    assert_in_range(same, PROMPTS * POSITIONS * 98 / 100, PROMPTS * POSITIONS);
+                 nano_divergence(golden, floats, floats_len, &exact, &same), 1e-5);
+    assert_in_range(same, least, most);
     assert_below("divergence", "nano", set,
-                 nano_divergence(golden, edit_copy(file, len), len, set, &same), 2e-2);
-    assert_in_range(same, PROMPTS * POSITIONS * 95 / 100, PROMPTS * POSITIONS);
+                 nano_divergence(golden, edit_copy(file, len), len, &exact, &same), 1e-3);
+    assert_in_range(same, least, most);
+    assert_below("divergence", "nano with a cache of halves", set,
+                 nano_divergence(golden, edit_copy(file, len), len, &halves, &same), 1e-3);
+    assert_in_range(same, least, most);
 }
 
 static void the_built_in_model_gives_the_reference_s_likeliest_tokens(void **state)
@@ -440,6 +476,7 @@ int main(void)
         cmocka_unit_test(float_weights_give_the_reference_logits),
         cmocka_unit_test(a_cache_of_halves_stays_close),
         cmocka_unit_test(eight_bit_weights_stay_close),
+        cmocka_unit_test(eight_bit_weights_are_near_their_values_as_floats),
         cmocka_unit_test(sixteen_bit_weights_equal_their_values_as_floats),
         cmocka_unit_test(yarn_frequencies_are_those_of_the_known_table),
         cmocka_unit_test(the_file_s_beta_is_taken_only_on_request),
