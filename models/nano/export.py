@@ -106,7 +106,8 @@ def _file_order(name):
     return (int(part[1]), ".".join(part[2:]))
 
 
-def write_model(path, cfg, state, name, kind=gguf.Q8_0, fused=False, tokenizer_keys=()):
+def write_model(path, cfg, state, name, kind=gguf.Q8_0, fused=False, tokenizer_keys=(),
+                temperature=None):
     """state: tensors or arrays under their GGUF names, split layout."""
     state = {k: v.detach().float().numpy() if torch.is_tensor(v) else v for k, v in state.items()}
     file_type = {gguf.F32: 0, gguf.F16: 1, gguf.Q8_0: 7, gguf.BF16: 32}[kind]
@@ -118,6 +119,8 @@ def write_model(path, cfg, state, name, kind=gguf.Q8_0, fused=False, tokenizer_k
         ("general.file_type", "u32", file_type),
         ("general.quantization_version", "u32", 2),
     ]
+    if temperature is not None:     # what a server takes where a request names none
+        general.append(("general.sampling.temp", "f32", temperature))
     gguf.write(path, general + model_metadata(cfg, fused) + list(tokenizer_keys),
                model_tensors(state, cfg, kind, fused))
 
@@ -186,11 +189,12 @@ def main():
     parser.add_argument("--type", default="Q8_0", choices=gguf.TYPES)
     parser.add_argument("--fused", action="store_true", help="one attn_kv_b instead of two")
     parser.add_argument("--name", default="moongate-nano-1")
+    parser.add_argument("--temperature", type=float, default=0.3, help="recommended for sampling")
     args = parser.parse_args()
     model = read_checkpoint(args.checkpoint)
     tokenizer = tok.Tokenizer.load(args.tokenizer)
     write_model(args.gguf, model.cfg, model.state_dict(), args.name, gguf.TYPES[args.type],
-                args.fused, tokenizer.gguf_metadata())
+                args.fused, tokenizer.gguf_metadata(), args.temperature)
 
 
 if __name__ == "__main__":

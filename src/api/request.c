@@ -240,6 +240,7 @@ static enum fault_kind read_temperature(struct reading *r)
     enum fault_kind kind;
 
     *out = usual;
+    r->out->has_temperature = field_get(r->root, "temperature") != NULL;
     kind = field_number(r->root, "temperature", 0, 2, out, r->fault);
     if (kind == FAULT_NONE) {
         kind = check_fixed(r, "temperature", *out, usual);

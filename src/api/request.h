@@ -67,7 +67,8 @@ struct api_request {
     int choices;
     int64_t max_tokens; /* 0: not given and no default */
     double temperature, top_p, presence_penalty, frequency_penalty;
-    int top_k; /* extensions of other servers; 0 off */
+    bool has_temperature; /* given; else it is the model row's default */
+    int top_k;            /* extensions of other servers; 0 off */
     double min_p;
     bool has_seed;
     uint64_t seed;

@@ -71,7 +71,10 @@ static void copy_stops(struct engine_job *job, const struct api_request *r)
     job->n_stops = r->n_stops;
 }
 
-static void copy_sampling(struct engine_job *job, const struct api_request *r)
+/* A client that names no temperature gets what the weights' makers recommend in the file, before
+ * what the model's row says: the row was written for other weights than those that answer. */
+static void copy_sampling(struct engine_job *job, const struct api_request *r,
+                          const struct engine_info *info)
 {
     struct engine_sampling *s = &job->sampling;
     struct engine_bias *bias = arena_alloc(job->arena, (r->n_biases + 1) * sizeof *bias);
@@ -80,6 +83,8 @@ static void copy_sampling(struct engine_job *job, const struct api_request *r)
     s->bias = bias;
     s->n_bias = r->n_biases;
     s->temperature = (float)r->temperature;
+    if (!r->has_temperature && info->temperature >= 0)
+        s->temperature = info->temperature;
     s->top_p = (float)r->top_p;
     s->top_k = r->top_k;
     s->min_p = (float)r->min_p;
@@ -110,7 +115,7 @@ static int local_start(struct backend *b, uint64_t number, uint64_t owner,
     job->top_logprobs = r->top_logprobs;
     copy_messages(job, r);
     copy_stops(job, r);
-    copy_sampling(job, r);
+    copy_sampling(job, r, engine_info(l->engine));
     int rc = engine_submit(l->engine, job, &e);
     if (rc == ERR_BUSY) {
         fault_set(fault, FAULT_ENGINE_FULL, NULL,

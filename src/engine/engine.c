@@ -129,6 +129,7 @@ static void describe(struct engine *g, const struct engine_options *o)
     const struct model *m = g->scheduler.model;
     const struct model_shape *shape = model_shape(m);
     int room = o->kv_tokens - KV_BLOCK_TOKENS;
+    double temperature = -1;
     g->info.name = g->name;
     g->info.architecture = g->architecture;
     g->info.weights = model_weights(m);
@@ -138,6 +139,9 @@ static void describe(struct engine *g, const struct engine_options *o)
     g->info.vocabulary = shape->vocabulary;
     g->info.context_tokens = shape->context_tokens < room ? shape->context_tokens : room;
     g->info.thinks = g->prepare.template.thinking != TEMPLATE_NO_THINKING;
+    /* A value that is none of a temperature's is no recommendation. */
+    gguf_float_or(g->gguf, "general.sampling.temp", -1, &temperature, NULL);
+    g->info.temperature = temperature >= 0 && temperature <= 2 ? (float)temperature : -1;
     g->info.threads = pool_threads(g->pool);
     g->info.sequences = o->sequences;
 }

@@ -47,6 +47,7 @@ struct engine_info {
     int layers, vocabulary;
     int context_tokens; /* the most tokens that prompt and reply may have together */
     bool thinks;        /* the chat template knows reasoning */
+    float temperature;  /* that the file recommends (general.sampling.temp), or -1 */
     int threads, sequences;
 };
 

@@ -287,6 +287,18 @@ static void reasoning_of_earlier_turns_is_kept_on_request(void **state)
     read_done(&r);
 }
 
+static void a_temperature_that_was_given_is_told_from_the_default(void **state)
+{
+    struct read r;
+    (void)state;
+    read_members(&r, &LENIENT, "\"temperature\":0.2");
+    assert_true(r.request.has_temperature);
+    read_done(&r);
+    read_members(&r, &LENIENT, "\"temperature\":null");
+    assert_false(r.request.has_temperature);
+    read_done(&r);
+}
+
 static void values_are_read(void **state)
 {
     struct read r;
@@ -730,6 +742,7 @@ int main(void)
         cmocka_unit_test(null_is_the_same_as_absent_for_every_optional_field),
         cmocka_unit_test(a_wrong_type_is_named_in_both_profiles),
         cmocka_unit_test(reasoning_of_earlier_turns_is_kept_on_request),
+        cmocka_unit_test(a_temperature_that_was_given_is_told_from_the_default),
         cmocka_unit_test(values_are_read),
         cmocka_unit_test(the_lenient_profile_takes_what_other_servers_take),
         cmocka_unit_test(the_strict_profile_refuses_what_a_model_does_not_take),
