@@ -13,20 +13,25 @@ import json
 import math
 import pathlib
 import random
+import socket
 import time
 
 import torch
+import torch.distributed as dist
+import torch.multiprocessing as mp
 import torch.nn.functional as F
 
 import export
 import tokenizer as tok
 from model import Config, Model
 
+CUT = 0.75      # share of answers that are not trained to their end
+
 
 def encode_dialogue(t, sample, rng, dropout):
     """(ids, weight of each id as a target)
 
-    What an answer says after its start follows from the start, so half of them are cut short:
+    What an answer says after its start follows from the start, so most of them are cut short:
     more questions fit into a batch, and it is the questions that are hard.
     """
     s = t.special
@@ -42,7 +47,7 @@ def encode_dialogue(t, sample, rng, dropout):
         if role == "assistant":     # an answer without thought: history is written like that
             add([*head, s["</think>"]], 0.0)
             answer = [*t.encode(text), s["<|im_end|>"]]
-            if rng.random() < 0.5:
+            if rng.random() < CUT:
                 add(answer[:12], 1.0)
                 add([s["<|im_end|>"]], 0.0)
             else:
@@ -52,7 +57,7 @@ def encode_dialogue(t, sample, rng, dropout):
     add(head, 0.0)
     if sample["thinking"]:
         add([*t.encode(sample["thought"]), s["</think>"]], 1.0)
-        if rng.random() < 0.5:
+        if rng.random() < CUT:
             return ids, weights
     else:
         add([s["</think>"]], 0.0)
@@ -163,6 +168,25 @@ def loss_of(model, ids, weights):
 
 
 @torch.no_grad()
+def share_gradients(model, workers):
+    """Every worker gets the mean gradient and the whole expert load."""
+    if workers == 1:
+        return
+    grads = [p.grad for p in model.parameters()]
+    loads = [b.load.float() for b in model.blk if b.sparse]
+    flat = torch.cat([x.flatten() for x in (*grads, *loads)])
+    dist.all_reduce(flat)
+    at = 0
+    for x in (*grads, *loads):
+        x.copy_(flat[at:at + x.numel()].view_as(x))
+        at += x.numel()
+    for g in grads:
+        g.div_(workers)
+    for block, load in zip((b for b in model.blk if b.sparse), loads):
+        block.load = load
+
+
+@torch.no_grad()
 def balance(model, rate):
     for block in model.blk:
         if block.sparse and block.load is not None:
@@ -195,7 +219,7 @@ def held_out_loss(model, batches):
     return total
 
 
-def main():
+def arguments():
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("build", type=pathlib.Path)
     parser.add_argument("--steps", type=int, default=2400)
@@ -208,7 +232,15 @@ def main():
     parser.add_argument("--threads", type=int, default=1)
     parser.add_argument("--start", help="check-point or GGUF file to continue from")
     parser.add_argument("--out", default="checkpoint.pt")
-    args = parser.parse_args()
+    parser.add_argument("--workers", type=int, default=1, help="processes that share each step")
+    return parser.parse_args()
+
+
+def train(rank, args):
+    """The training loop of one worker; all of them keep the same weights."""
+    if args.workers > 1:
+        dist.init_process_group("gloo", f"tcp://127.0.0.1:{args.port}", rank=rank,
+                                world_size=args.workers)
     torch.set_num_threads(args.threads)
     torch.manual_seed(args.seed)
     t = tok.Tokenizer.load(args.build / "tokenizer.json")
@@ -223,7 +255,7 @@ def main():
     model.train()
     steppers = optimizers(model, args.lr)
     start, tokens, mean, last = time.time(), 0, None, 0.0
-    batches = iter(Batches(t, lines[:-256], args.batch, args.seed))
+    batches = iter(Batches(t, lines[:-256], args.batch, args.seed * 16 + rank))
     for step in range(1, args.steps + 1):
         part = max(0.0, (step - args.warm_up) / max(1, args.steps - args.warm_up))
         lr = args.lr * min(step / args.warm_up, 0.5 * (1 + math.cos(math.pi * part)) + 0.01)
@@ -231,6 +263,7 @@ def main():
         with torch.autocast("cpu", torch.bfloat16):
             loss = loss_of(model, ids, weights)
         loss.backward()
+        share_gradients(model, args.workers)
         torch.nn.utils.clip_grad_norm_(model.parameters(), 1.0)
         for stepper in steppers:
             for group in stepper.param_groups:
@@ -238,8 +271,10 @@ def main():
             stepper.step()
             stepper.zero_grad()
         balance(model, 1e-3 * min(1.0, 2 * (1 - part)))
-        tokens += ids.numel()
+        tokens += ids.numel() * args.workers
         mean = loss.item() if mean is None else 0.98 * mean + 0.02 * loss.item()
+        if rank:
+            continue
         if step % 25 == 0 or step == args.steps:
             spent = time.time() - start
             print(f"step {step}/{args.steps} loss {mean:.4f} lr {lr:.5f} {tokens / 1e6:.2f} M tokens "
@@ -252,6 +287,17 @@ def main():
                   f"{thought_accuracy(model, t, lines[-160:]):.3f}, busiest expert "
                   f"{max(load):.2f}", flush=True)
             export.save_checkpoint(args.build / args.out, model, step=step)
+
+
+def main():
+    args = arguments()
+    if args.workers == 1:
+        train(0, args)
+        return
+    with socket.socket() as s:      # a free port, chosen by the kernel
+        s.bind(("127.0.0.1", 0))
+        args.port = s.getsockname()[1]
+    mp.spawn(train, (args,), args.workers)
 
 
 if __name__ == "__main__":
