@@ -41,7 +41,7 @@ static const struct fault_row rows[FAULT_N_KINDS] = {
     [FAULT_INTERNAL] = {500, "api_error", "server_error", true},
     [FAULT_UPSTREAM] = {502, "api_error", "server_error", true},
     [FAULT_UNAVAILABLE] = {503, "api_error", "server_unavailable", true},
-    [FAULT_TIMEOUT] = {504, "timeout", "server_error", true},
+    [FAULT_TIMEOUT] = {504, "timeout", "server_error", false},
     [FAULT_VERSION] = {505, "bad_request", "invalid_request_error", false},
 };
 
