@@ -476,6 +476,20 @@ static void log_probabilities_come_with_each_token_of_the_content(void **state)
     bench_close(b);
 }
 
+static void the_file_says_who_answers_and_how_it_wants_to_be_sampled(void **state)
+{
+    (void)state;
+    struct engine_options o = options();
+    struct bench *b = bench_open(&o);
+    const struct engine_info *i = engine_info(b->engine);
+    assert_string_equal(i->name, "moongate-nano-1");
+    assert_string_equal(i->architecture, "deepseek2");
+    assert_true(i->thinks);
+    assert_int_equal(i->context_tokens, 2048);
+    assert_true(i->temperature > 0.29f && i->temperature < 0.31f);
+    bench_close(b);
+}
+
 static void closing_ends_what_runs_and_what_waits(void **state)
 {
     (void)state;
@@ -521,6 +535,7 @@ int main(void)
         cmocka_unit_test(counting_gives_the_number_a_call_would_have),
         cmocka_unit_test(reasoning_of_earlier_turns_goes_in_again_only_on_request),
         cmocka_unit_test(log_probabilities_come_with_each_token_of_the_content),
+        cmocka_unit_test(the_file_says_who_answers_and_how_it_wants_to_be_sampled),
         cmocka_unit_test(closing_ends_what_runs_and_what_waits),
         cmocka_unit_test(a_file_that_is_not_there_is_named),
     };
