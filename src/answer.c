@@ -60,11 +60,16 @@ void answer_body(struct call *c, int status, const char *type, const void *body,
     http_reply(c->x, status, h.list, h.n, body, len);
 }
 
+static void set_too_large(struct fault *f)
+{
+    fault_set(f, FAULT_INTERNAL, NULL, "The reply grew past what this server can hold.");
+}
+
 void answer_json(struct call *c, struct buf *body)
 {
     if (body->failed) {
         struct fault f;
-        fault_set(&f, FAULT_INTERNAL, NULL, "The reply grew past what this server can hold.");
+        set_too_large(&f);
         answer_fault(c, &f);
         return;
     }
@@ -221,7 +226,7 @@ void answer_flush(struct call *c)
 static void overflow(struct call *c)
 {
     struct fault f;
-    fault_set(&f, FAULT_INTERNAL, NULL, "The reply grew past what this server can hold.");
+    set_too_large(&f);
     call_refuse(c, &f);
 }
 
