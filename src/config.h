@@ -9,6 +9,8 @@
 #define MOONGATE_CONFIG_H
 
 #include "api/request.h"
+#include "backend/router.h"
+#include "backend/upstream.h"
 #include "base/buf.h"
 #include "base/error.h"
 #include "base/log.h"
@@ -18,14 +20,20 @@
 
 struct config_model {
     struct api_model api;
-    const char *backend; /* a name of config.backends */
+    char *backend;        /* short for a list of one; empty where `backends` is given */
+    struct route *routes; /* `backends`, each a name of config.backends; at least one */
+    size_t n_routes;
+    char *tokenizer; /* counts where the upstream says nothing: "" estimates, "engine" is that of
+                        the weights in this process, else a file (GGUF or tiktoken.model) */
 };
 
 enum config_backend_kind { CONFIG_LOCAL, CONFIG_OPENAI };
 
 struct config_backend {
-    const char *name;
-    enum config_backend_kind kind; /* openai is refused with a clear text until it is built */
+    char *name;
+    enum config_backend_kind kind;
+    char *key_env, *key_file;         /* where upstream.key was read from */
+    struct upstream_options upstream; /* of kind openai; for local concurrency alone counts */
 };
 
 struct config {
@@ -45,6 +53,8 @@ struct config {
         char *kernels;
         bool yarn_beta_file;
     } engine;
+    struct router_options routing;
+    int key_cache_ms; /* a key that was good is not looked up again for so long; 0: always */
     struct config_model *models;
     size_t n_models;
     struct config_backend *backends;
@@ -68,7 +78,8 @@ void config_show(const struct config *c, struct buf *b);
 void config_help(struct buf *b);
 /* A written-out moongate.yaml with the defaults and a comment each. */
 void config_example(struct buf *b);
-/* Names of options that differ and need a restart, joined by ", "; empty if none. */
+/* Names of options that differ and need a restart, joined by ", "; empty if none. Upstreams and
+ * routes never do. */
 void config_needs_restart(const struct config *running, const struct config *fresh, struct buf *b);
 
 #endif

@@ -20,6 +20,7 @@ LEVELS = {
 
 # Libraries have a home, so that one can be replaced without a search through the tree.
 HOMES = {
+    "curl/": {"backend"},
     "event2/": {"http", "gate", "backend", "top"},
     "json-c/": {"base"},
     "pcre2.h": {"engine"},

@@ -20,9 +20,18 @@ struct api_head {
     const char *fingerprint; /* names the model that answered */
 };
 
+enum api_usage_source {
+    API_USAGE_NONE,      /* nothing is known */
+    API_USAGE_ENGINE,    /* this process generated it */
+    API_USAGE_UPSTREAM,  /* the upstream said so */
+    API_USAGE_COUNTED,   /* counted here with the model's tokenizer */
+    API_USAGE_ESTIMATED  /* from the length of the texts */
+};
+
 struct api_usage {
     int64_t prompt_tokens, cached_tokens;
     int64_t completion_tokens, reasoning_tokens; /* reasoning is part of completion */
+    enum api_usage_source source;
 };
 
 struct api_logprob {

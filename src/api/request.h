@@ -44,6 +44,8 @@ struct api_model {
     bool fixed_sampling;        /* strict: temperature, top_p, n and penalties are given */
     double top_p;               /* default */
     int64_t max_tokens;         /* default of a reply; 0: what the context leaves */
+    bool images;                /* image, video and sound parts are passed on to an upstream; false
+                                   refuses them. Nobody here ever fetches what they name */
 };
 
 struct api_limits {
@@ -80,8 +82,10 @@ struct api_request {
     int top_logprobs;
     bool thinking;       /* decided from the request and the model */
     bool keep_reasoning; /* thinking.keep "all": reasoning of all earlier turns goes in again */
-    /* Room for a later work: read and checked for type, answered with api_not_implemented. */
-    const struct json *tools, *tool_choice, *response_format;
+    const struct json *tools, *tool_choice, *response_format; /* checked for shape, or NULL */
+    /* Not FAULT_NONE: well-formed, and more than the engine of this process can answer; an
+     * upstream may. The first such thing that was met. */
+    struct fault upstream_only;
 };
 
 /* Only the model's name, so that the caller can find its row; NULL with a fault if it is missing
