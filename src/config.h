@@ -72,6 +72,7 @@ int config_read(const char *file, const struct config_override *overrides, size_
                 struct config **out, struct error *e);
 void config_free(struct config *c);
 const struct config_model *config_model(const struct config *c, const char *id); /* NULL */
+const struct config_backend *config_backend(const struct config *c, const char *name); /* NULL */
 /* The configuration in force, as YAML. No secret is printed. */
 void config_show(const struct config *c, struct buf *b);
 /* The table as text: name, range, default, reloadable, help (for --help and the docs). */
