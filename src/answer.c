@@ -1,11 +1,14 @@
 /*
  * What a client is sent: whole replies, faults, and streams with back-pressure.
  *
- * Text of a choice gathers in its buffers. For a whole reply it stays there until the end; in a
- * stream it leaves at once as one chunk while the client keeps up. When a slow client leaves
- * more than limits.stream_bytes unsent, text goes on gathering and leaves as one larger chunk
- * when the socket has drained, so that a stream's memory is bounded by the text of its reply and
- * not by the number of its events.
+ * Text of the engine gathers in its choice's buffers. For a whole reply it stays there until the
+ * end; in a stream it leaves at once as one chunk while the client keeps up. When a slow client
+ * leaves more than limits.stream_bytes unsent, text goes on gathering and leaves as one larger
+ * chunk when the socket has drained, so that a stream's memory is bounded by the text of its
+ * reply and not by the number of its events.
+ *
+ * An upstream's event is written at once as it came, in our contract. When a slow client leaves
+ * too much unsent the upstream is paused until the socket has drained.
  */
 #include "base/clock.h"
 #include "call.h"
@@ -14,7 +17,12 @@
 #include <stdlib.h>
 #include <string.h>
 
-enum { HEADERS_MAX = 16, BODY_MAX_BYTES = 256 << 20, EVENT_MAX_BYTES = 160 << 20 };
+enum {
+    HEADERS_MAX = 16,
+    BODY_MAX_BYTES = 256 << 20,
+    EVENT_MAX_BYTES = 160 << 20,
+    SCRATCH_KEPT_BYTES = 64 << 10
+};
 
 struct headers {
     struct http_header list[HEADERS_MAX];
@@ -206,13 +214,22 @@ static bool client_keeps_up(const struct call *c)
     return http_pending(c->x) < c->snapshot->config->http.stream_bytes;
 }
 
+static void resume(struct call *c)
+{
+    if (!c->paused || !client_keeps_up(c))
+        return;
+    c->paused = false;
+    router_pause(c->app->router, c->number, false);
+}
+
 void answer_flush(struct call *c)
 {
     struct buf b;
+    resume(c);
     if (!c->roles_sent || c->stream_over || !client_keeps_up(c))
         return;
     buf_init(&b, EVENT_MAX_BYTES);
-    for (size_t i = 0; i < c->n_choices; i++)
+    for (size_t i = 0; c->choices && i < c->n_choices; i++)
         write_choice(c, i, &b);
     if (c->backend_done)
         end_stream(c, &b);
@@ -243,6 +260,24 @@ void answer_piece(struct call *c, const struct backend_piece *piece)
         answer_flush(c);
 }
 
+void answer_chunk(struct call *c, const struct relayed *chunk)
+{
+    struct buf *b = &c->app->scratch;
+    relay_chunk(b, &c->head, chunk);
+    if (b->failed)
+        overflow(c);
+    else
+        write_stream(c, b);
+    if (b->cap > SCRATCH_KEPT_BYTES)
+        buf_done(b);
+    else
+        buf_reset(b);
+    if (c->paused || client_keeps_up(c))
+        return;
+    c->paused = true;
+    router_pause(c->app->router, c->number, true);
+}
+
 void answer_finish(struct call *c, int choice, enum api_finish finish)
 {
     c->choices[choice].finish = finish;
@@ -271,11 +306,39 @@ static void send_whole(struct call *c)
     free(list);
 }
 
+void answer_whole(struct call *c, const struct relayed *reply)
+{
+    buf_init(&c->whole, BODY_MAX_BYTES);
+    c->whole_ready = reply->has_usage;
+    if (c->whole_ready)
+        relay_reply(&c->whole, &c->head, reply, &reply->usage);
+    else /* until its tokens are counted */
+        buf_add(&c->whole, reply->text.data, reply->text.len);
+}
+
+static void send_relayed(struct call *c)
+{
+    struct relayed reply;
+    struct buf b;
+    if (c->whole_ready || c->whole.failed) {
+        answer_json(c, &c->whole);
+        return;
+    }
+    buf_init(&b, BODY_MAX_BYTES);
+    relay_read(c->whole.data, c->whole.len, &reply, NULL); /* was read once, so it is good */
+    relay_reply(&b, &c->head, &reply, &c->usage);
+    relay_done(&reply);
+    answer_json(c, &b);
+    buf_done(&b);
+}
+
 void answer_end(struct call *c)
 {
     c->backend_done = true;
     if (c->request.stream)
         answer_flush(c);
-    else
+    else if (c->choices)
         send_whole(c);
+    else
+        send_relayed(c);
 }

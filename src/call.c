@@ -1,11 +1,11 @@
 /*
- * The steps of a call, as a table, and the callbacks that wake it.
+ * The table of calls, their steps, and their end.
  *
  * A step does its part and says what comes: go on, park (a callback will wake the call), or over.
  * Checks run from cheap to expensive, and a refused call costs nothing: route, method, key,
- * expiry, size, JSON, model and scope, parameters. The exchange of the http room is a call's
- * life: it begins in on_head and ends in on_end, which comes exactly once however the reply
- * ended; call_end is the one function that ends a call. A backend's callbacks name a call by
+ * expiry, size, JSON, model and scope, parameters. A call begins in on_head; the exchange of the
+ * http room ends in on_end, which comes exactly once however the reply ended; call_end is the one
+ * function that ends a call, when nothing keeps it any longer. All callbacks name a call by
  * number, so one that comes too late finds nothing.
  */
 #include "call.h"
@@ -13,7 +13,6 @@
 #include "base/log.h"
 
 #include <event2/event.h>
-#include <inttypes.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
@@ -27,7 +26,7 @@ static struct call **bucket(struct app *app, uint64_t number)
     return &app->calls[number % CALL_BUCKETS];
 }
 
-static struct call *find(struct app *app, uint64_t number)
+struct call *call_find(struct app *app, uint64_t number)
 {
     struct call *c = *bucket(app, number);
     while (c && c->number != number)
@@ -54,6 +53,7 @@ void snapshot_drop(struct snapshot *s)
     if (!s || --s->users)
         return;
     config_free(s->config);
+    free(s->tokenizers);
     free(s);
 }
 
@@ -66,6 +66,7 @@ static struct call *call_new(struct app *app, struct http_exchange *x)
     c->snapshot = snapshot_hold(app->snapshot);
     c->started_us = clock_mono_us();
     c->route_name = "none";
+    c->first_text_us = -1;
     random_uuid(c->trace_id);
     http_set_user(x, c);
     struct call **at = bucket(app, c->number);
@@ -88,12 +89,48 @@ static void free_choices(struct call *c)
 static void call_free(struct call *c)
 {
     free_choices(c);
+    buf_done(&c->whole);
+    buf_done(&c->meter.text);
     json_free(c->tree);
     arena_free(c->arena);
     snapshot_drop(c->snapshot);
     if (c->timer)
         event_free(c->timer);
     free(c);
+}
+
+/* --- the end --- */
+
+static void call_end(struct call *c)
+{
+    struct timeval now = {0};
+    record_call(c);
+    if (c->timer)
+        event_del(c->timer);
+    unlink_call(c);
+    c->app->n_calls--;
+    c->next = c->app->ended;
+    c->app->ended = c;
+    if (c->app->bury)
+        evtimer_add(c->app->bury, &now);
+}
+
+void call_release(struct call *c)
+{
+    if (!c->x && !c->running && !c->owes_end && !c->meter.waiting)
+        call_end(c);
+}
+
+void call_refuse(struct call *c, const struct fault *f)
+{
+    if (c->step == CALL_OVER)
+        return;
+    run_stop(c);
+    c->step = CALL_OVER;
+    c->fault = f->kind;
+    if (f->kind == FAULT_INTERNAL)
+        log_line(LOG_ERROR_LEVEL, "fault", "trace_id=%s %s", c->trace_id, f->message);
+    answer_fault(c, f);
 }
 
 static void bury(struct app *app)
@@ -118,105 +155,19 @@ static void on_bury(evutil_socket_t fd, short what, void *arg)
 void call_setup(struct app *app)
 {
     app->bury = evtimer_new(app->base, on_bury, app);
+    buf_init(&app->scratch, (size_t)160 << 20);
 }
 
 void call_cleanup(struct app *app)
 {
+    for (size_t i = 0; i < CALL_BUCKETS; i++)
+        while (app->calls[i])
+            call_end(app->calls[i]);
     bury(app);
+    buf_done(&app->scratch);
     if (app->bury)
         event_free(app->bury);
     app->bury = NULL;
-}
-
-/* --- the end --- */
-
-static const char *how_it_ended(const struct call *c, bool complete)
-{
-    if (!complete && !c->fault)
-        return "client_gone";
-    if (c->fault)
-        return fault_code(c->fault);
-    return "ok";
-}
-
-/* What is counted for a client that left before it was sent a status; nginx's number. */
-static int status_of(const struct call *c)
-{
-    return c->status ? c->status : 499;
-}
-
-/* One line a call: no content, no key. */
-static void write_access_line(const struct call *c, bool complete)
-{
-    struct buf b;
-    buf_init(&b, 4096);
-    buf_addf(&b, "\"trace_id\":\"%s\",\"route\":\"%s\",\"status\":%d,\"end\":\"%s\"", c->trace_id,
-             c->route_name, status_of(c), how_it_ended(c, complete));
-    if (c->authenticated)
-        buf_addf(&b, ",\"key\":%" PRId64, c->key.id);
-    if (c->model) {
-        buf_adds(&b, ",\"model\":");
-        json_write_string(&b, c->model->api.id, strlen(c->model->api.id));
-        buf_addf(&b,
-                 ",\"stream\":%s,\"prompt_tokens\":%" PRId64 ",\"cached_tokens\":%" PRId64
-                 ",\"completion_tokens\":%" PRId64,
-                 c->request.stream ? "true" : "false", c->usage.prompt_tokens,
-                 c->usage.cached_tokens, c->usage.completion_tokens);
-    }
-    buf_addf(&b, ",\"ms\":%.3f", (double)(clock_mono_us() - c->started_us) / 1000);
-    if (!b.failed)
-        log_fields(LOG_INFO_LEVEL, "call", b.data);
-    buf_done(&b);
-}
-
-static void stop_running(struct call *c)
-{
-    if (!c->running)
-        return;
-    c->running = false;
-    c->app->n_running--;
-}
-
-/* What a call used is known when its backend is done with it, which for a call that was given up
- * is after its end. Here the ledger will settle. */
-static void settle(struct app *app, const struct api_usage *usage)
-{
-    metrics_tokens(app->metrics, usage->prompt_tokens, usage->cached_tokens,
-                   usage->completion_tokens);
-}
-
-static void call_end(struct call *c, bool complete)
-{
-    struct timeval now = {0};
-    if (c->running) {
-        backend_stop(c->backend, c->number);
-        stop_running(c);
-    }
-    metrics_request(c->app->metrics, c->route_name, status_of(c), clock_mono_us() - c->started_us);
-    if (log_on(LOG_INFO_LEVEL))
-        write_access_line(c, complete);
-    if (c->timer)
-        event_del(c->timer);
-    unlink_call(c);
-    c->app->n_calls--;
-    c->next = c->app->ended;
-    c->app->ended = c;
-    evtimer_add(c->app->bury, &now);
-}
-
-void call_refuse(struct call *c, const struct fault *f)
-{
-    if (c->step == CALL_OVER)
-        return;
-    if (c->running) {
-        backend_stop(c->backend, c->number);
-        stop_running(c);
-    }
-    c->step = CALL_OVER;
-    c->fault = f->kind;
-    if (f->kind == FAULT_INTERNAL)
-        log_line(LOG_ERROR_LEVEL, "fault", "trace_id=%s %s", c->trace_id, f->message);
-    answer_fault(c, f);
 }
 
 void call_refuse_draining(struct call *c)
@@ -238,7 +189,7 @@ static enum verdict refuse(struct call *c, enum fault_kind kind, const char *par
 
 /* --- the steps --- */
 
-static bool is_chat(const struct call *c)
+bool call_is_chat(const struct call *c)
 {
     return c->route == ROUTE_CHAT || c->route == ROUTE_CHAT_KIMI;
 }
@@ -306,7 +257,7 @@ static enum verdict take_pass(struct call *c, const struct gate_pass *pass)
     }
     c->key = pass->key;
     c->authenticated = true;
-    c->step = is_chat(c) || c->route == ROUTE_COUNT ? CALL_READ : CALL_REPLY;
+    c->step = call_is_chat(c) || c->route == ROUTE_COUNT ? CALL_READ : CALL_REPLY;
     return GO_ON;
 }
 
@@ -330,6 +281,7 @@ static enum verdict parse(struct call *c, const char *body, size_t len)
 {
     struct error e = {0};
     int depth = c->snapshot->config->json_depth;
+    c->body_bytes = len;
     if (json_parse(body, len, depth, &c->tree, &e)) {
         struct fault f;
         fault_set(&f, FAULT_BAD_REQUEST, NULL, "The body is not valid JSON: %s", e.text);
@@ -348,6 +300,17 @@ static enum verdict unknown_model(struct call *c, const char *name)
               name);
     call_refuse(c, &f);
     return OVER;
+}
+
+/* May anything but the engine of this process answer for this model? */
+static bool has_upstream(const struct config *config, const struct config_model *model)
+{
+    for (size_t i = 0; i < model->n_routes; i++) {
+        const struct config_backend *b = config_backend(config, model->routes[i].backend);
+        if (b && b->kind != CONFIG_LOCAL)
+            return true;
+    }
+    return false;
 }
 
 static enum verdict step_admit(struct call *c)
@@ -374,83 +337,18 @@ static enum verdict step_admit(struct call *c)
         call_refuse(c, &f);
         return OVER;
     }
+    if (c->request.upstream_only.kind != FAULT_NONE && !has_upstream(config, model)) {
+        call_refuse(c, &c->request.upstream_only);
+        return OVER;
+    }
     c->model = model;
-    c->backend = c->app->local;
     c->step = CALL_RUN;
     return GO_ON;
 }
 
-static void prepare_choices(struct call *c)
-{
-    char hex[17];
-    random_hex(hex, 16);
-    snprintf(c->id, sizeof c->id, "chatcmpl-%s", hex);
-    c->head = (struct api_head){.id = c->id,
-                                .created = clock_unix_ms() / 1000,
-                                .model = c->request.model,
-                                .fingerprint = c->backend->fingerprint};
-    c->n_choices = c->route == ROUTE_COUNT ? 0 : (size_t)c->request.choices;
-    c->choices = mem_array(c->n_choices + 1, sizeof *c->choices);
-    for (size_t i = 0; i < c->n_choices; i++) {
-        buf_init(&c->choices[i].reasoning, (size_t)64 << 20);
-        buf_init(&c->choices[i].content, (size_t)64 << 20);
-        buf_init(&c->choices[i].logprobs, (size_t)64 << 20);
-    }
-}
-
-/* One timer a running call serves the keep-alive comments and the time limit. It is not moved
- * with each write: when it fires, it looks how long the silence really was. */
-static void arm_timer(struct call *c)
-{
-    int64_t now = clock_mono_ms(), at = c->deadline_ms;
-    int64_t alive = c->last_write_ms + c->snapshot->config->keep_alive_ms;
-    if (c->request.stream && (!at || alive < at))
-        at = alive;
-    if (!at)
-        return;
-    int64_t wait = at > now ? at - now : 1;
-    struct timeval tv = {.tv_sec = wait / 1000, .tv_usec = (wait % 1000) * 1000};
-    evtimer_add(c->timer, &tv);
-}
-
-static void on_timer(evutil_socket_t fd, short what, void *arg)
-{
-    struct call *c = arg;
-    int64_t now = clock_mono_ms();
-    (void)fd;
-    (void)what;
-    if (!c->running)
-        return;
-    if (c->deadline_ms && now >= c->deadline_ms) {
-        refuse(c, FAULT_TIMEOUT, NULL, "The reply took longer than this server allows.");
-        return;
-    }
-    if (c->request.stream && now - c->last_write_ms >= c->snapshot->config->keep_alive_ms)
-        answer_keep_alive(c);
-    arm_timer(c);
-}
-
 static enum verdict step_run(struct call *c)
 {
-    struct fault f;
-    int timeout = c->snapshot->config->call_timeout_ms;
-    prepare_choices(c);
-    if (backend_start(c->backend, c->number, (uint64_t)c->key.id, &c->request, &c->model->api,
-                      c->route == ROUTE_COUNT, &f)) {
-        call_refuse(c, &f);
-        return OVER;
-    }
-    c->running = true;
-    c->app->n_running++;
-    c->last_write_ms = clock_mono_ms();
-    c->deadline_ms = timeout ? c->last_write_ms + timeout : 0;
-    c->timer = evtimer_new(c->app->base, on_timer, c);
-    arm_timer(c);
-    /* What was needed of the tree is copied: a long prompt is not kept during its reply. The
-     * model's name lives in the tree, so the configuration's own spelling takes its place. */
-    c->head.model = c->request.model = c->model->api.id;
-    json_free(c->tree);
-    c->tree = NULL;
+    run_start(c);
     return PARK;
 }
 
@@ -471,7 +369,8 @@ static enum verdict (*const steps[])(struct call *) = {
     [CALL_ROUTE] = step_route, [CALL_AUTHENTICATE] = step_authenticate,
     [CALL_READ] = step_read,   [CALL_PARSE] = step_park,
     [CALL_ADMIT] = step_admit, [CALL_RUN] = step_run,
-    [CALL_REPLY] = step_reply, [CALL_OVER] = step_park,
+    [CALL_COUNT] = step_park,  [CALL_REPLY] = step_reply,
+    [CALL_OVER] = step_park,
 };
 
 static void run(struct call *c)
@@ -535,12 +434,16 @@ static void on_drain(void *arg, struct http_exchange *x)
     answer_flush(http_user(x));
 }
 
-static void on_end(void *arg, struct http_exchange *x, bool complete)
+static void on_end(void *arg, struct http_exchange *x, enum http_outcome outcome)
 {
     struct call *c = http_user(x);
     (void)arg;
     c->step = CALL_OVER;
-    call_end(c, complete);
+    c->x = NULL;
+    c->outcome = outcome;
+    c->ended_us = clock_mono_us();
+    run_stop(c);
+    call_release(c);
 }
 
 const struct http_app call_http = {
@@ -551,83 +454,11 @@ const struct http_app call_http = {
     .on_end = on_end,
 };
 
-/* --- the gate and the backends --- */
+/* --- what wakes a call: the gate --- */
 
 void call_on_pass(void *arg, uint64_t number, const struct gate_pass *pass)
 {
-    struct call *c = find(arg, number);
+    struct call *c = call_find(arg, number);
     if (c && c->step == CALL_AUTHENTICATE && take_pass(c, pass) == GO_ON)
         run(c);
 }
-
-static struct call *find_running(void *arg, uint64_t number)
-{
-    struct call *c = find(arg, number);
-    return c && c->running ? c : NULL;
-}
-
-static void on_start(void *arg, uint64_t number, const struct api_usage *usage)
-{
-    struct call *c = find_running(arg, number);
-    if (!c)
-        return;
-    c->usage = *usage;
-    if (is_chat(c))
-        answer_start(c);
-}
-
-static void on_piece(void *arg, uint64_t number, const struct backend_piece *piece)
-{
-    struct call *c = find_running(arg, number);
-    if (!c)
-        return;
-    if (!c->first_text) {
-        c->first_text = true;
-        metrics_first_token(c->app->metrics, clock_mono_us() - c->started_us);
-    }
-    answer_piece(c, piece);
-}
-
-static void on_finish(void *arg, uint64_t number, int choice, enum api_finish finish)
-{
-    struct call *c = find_running(arg, number);
-    if (c)
-        answer_finish(c, choice, finish);
-}
-
-static void answer_count(struct call *c)
-{
-    struct buf b;
-    buf_init(&b, 256);
-    api_count_write(&b, c->usage.prompt_tokens);
-    answer_json(c, &b);
-    buf_done(&b);
-}
-
-static void on_backend_end(void *arg, uint64_t number, const struct api_usage *usage,
-                           const struct fault *fault)
-{
-    struct call *c = find_running(arg, number);
-    settle(arg, usage);
-    if (!c)
-        return;
-    if (is_chat(c))
-        c->usage = *usage;
-    stop_running(c);
-    if (fault) {
-        call_refuse(c, fault);
-        return;
-    }
-    c->step = CALL_OVER;
-    if (is_chat(c))
-        answer_end(c);
-    else
-        answer_count(c);
-}
-
-const struct backend_events call_backend = {
-    .on_start = on_start,
-    .on_piece = on_piece,
-    .on_finish = on_finish,
-    .on_end = on_backend_end,
-};

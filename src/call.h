@@ -3,16 +3,21 @@
  *
  *   route > authenticate > read > parse > admit > run > reply > settle > end
  *
- * call.c holds the steps and the callbacks that wake a parked call, answer.c what a client is
- * sent, page.c the routes that need no backend, serve.c opens and closes all of it. Everything
- * here is the event loop's thread.
+ * call.c holds the table of calls, the steps and the end; run.c what happens while a backend
+ * works on a call; meter.c how many tokens it used; record.c what it leaves in the log and the
+ * counters; answer.c what a client is sent; page.c the routes that need no backend; serve.c opens
+ * and closes all of it. Everything here is the event loop's thread.
+ *
+ * A call is kept by three things: its exchange (until on_end), a backend that still owes its
+ * on_end, and a count of tokens under way. call_release ends it when none is left.
  */
 #ifndef MOONGATE_CALL_H
 #define MOONGATE_CALL_H
 
 #include "api/reply.h"
 #include "api/request.h"
-#include "backend/backend.h"
+#include "backend/counting.h"
+#include "backend/router.h"
 #include "base/json.h"
 #include "config.h"
 #include "gate/gate.h"
@@ -30,6 +35,7 @@ struct event_base;
  * the old one goes with its last call. */
 struct snapshot {
     struct config *config;
+    int *tokenizers; /* of each model: its number in `counting`, -1 if there is none */
     size_t users;
 };
 
@@ -42,8 +48,11 @@ struct app {
     struct http_server *http;
     struct store_writer *writer;
     struct gate *gate;
-    struct backend *local;
+    struct backend *local; /* the engine; the router's; NULL if no backend is of kind local */
+    struct router *router;
+    struct counting *counting;
     struct metrics *metrics;
+    struct buf scratch;  /* where an event is put together before it is written */
     const char *openapi; /* the JSON text that the program carries */
     size_t openapi_len;
     bool draining;
@@ -77,6 +86,7 @@ enum call_step {
     CALL_PARSE,
     CALL_ADMIT,
     CALL_RUN,
+    CALL_COUNT, /* the reply is complete but for the number of its tokens */
     CALL_REPLY,
     CALL_OVER
 };
@@ -86,6 +96,24 @@ struct call_choice {
     struct buf reasoning, content, logprobs;
     enum api_finish finish;
     bool finish_sent;
+};
+
+/* How many tokens a call used, where its backend does not say or is not believed blindly. */
+struct call_meter {
+    int tokenizer;         /* -1: none, tokens are estimated from bytes */
+    int waiting;           /* counts under way */
+    int64_t prompt, reply; /* as counted; -1: not */
+    int64_t prompt_bytes, reply_bytes;
+    struct buf text; /* of the reply, kept where there is a tokenizer */
+};
+
+/* Where a call was answered; names are copies, for a backend can go before its last call. */
+struct call_place {
+    char backend[64];
+    char fingerprint[160];
+    bool local;
+    int tries;
+    int64_t queued_us;
 };
 
 struct call {
@@ -105,39 +133,68 @@ struct call {
 
     struct arena *arena; /* of the request's arrays */
     struct json *tree;
+    size_t body_bytes;
     struct api_request request;
     const struct config_model *model;
-    struct backend *backend;
-    bool running; /* the backend works on it */
+    char traceparent[56]; /* W3C trace context of the hop to an upstream */
+    bool running;         /* the router has it */
+    bool owes_end;        /* the backend will still tell what a stopped run used */
+    bool paused;          /* the backend waits for a slow client */
 
+    struct call_place place;
+    struct call_meter meter;
     struct api_head head;
     struct api_usage usage;
-    struct call_choice *choices;
+    struct call_choice *choices; /* of a reply that comes as text; an upstream's needs none */
     size_t n_choices;
+    struct buf whole; /* an upstream's whole reply: ours if whole_ready, else as it came */
+    bool whole_ready;
     bool streaming; /* the head of a stream is sent */
     bool roles_sent;
-    bool backend_done; /* the proven end is known */
-    bool stream_over;  /* the last byte is handed to the http room */
-    bool first_text;
-    int status; /* sent; 0: nothing yet */
+    bool backend_done;     /* the proven end is known */
+    bool stream_over;      /* the last byte is handed to the http room */
+    int64_t first_text_us; /* since the start; -1: none yet */
+    int status;            /* sent; 0: nothing yet */
     enum fault_kind fault;
+    enum http_outcome outcome; /* once the exchange is gone */
+    int64_t ended_us;
     struct event *timer;
     int64_t last_write_ms, deadline_ms;
 };
 
-/* The callbacks that serve.c hands to the http room, the gate and the backends; `arg` is the
- * app. */
+/* The callbacks that serve.c hands to the http room, the gate, the router and the counters of
+ * tokens; `arg` is the app. */
 extern const struct http_app call_http;
-extern const struct backend_events call_backend;
+extern const struct router_events call_router;
 void call_on_pass(void *arg, uint64_t number, const struct gate_pass *pass);
+counting_fn call_on_count;
 
 void call_setup(struct app *app);   /* the table's chores on the loop */
-void call_cleanup(struct app *app); /* after http_close: frees what is left */
+void call_cleanup(struct app *app); /* after http_close and router_close: ends what is left */
+struct call *call_find(struct app *app, uint64_t number); /* or NULL */
+bool call_is_chat(const struct call *c);
 /* Ends a call's work with a fault: a plain answer, or an event in a stream that has begun. */
 void call_refuse(struct call *c, const struct fault *f);
 void call_refuse_draining(struct call *c);
+void call_release(struct call *c); /* ends it, if nothing keeps it; it is freed a turn later */
 struct snapshot *snapshot_hold(struct snapshot *s);
 void snapshot_drop(struct snapshot *s); /* frees it with its last user */
+
+/* While a backend works on it (run.c). */
+void run_start(struct call *c); /* gives the call to the router, or refuses it */
+void run_stop(struct call *c);  /* takes it back, if it runs */
+
+/* Tokens (meter.c). */
+void meter_start(struct call *c);
+void meter_chunk(struct call *c, const struct relayed *r);
+/* The reply is over or given up: completes c->usage. True: a count is awaited that the answer
+ * needs, and meter_settle is to be called again when it is there. */
+bool meter_settle(struct call *c);
+void meter_count(struct call *c, enum counting_what what, int64_t tokens);
+
+/* The call's line in the log and its counters (record.c). */
+void record_call(const struct call *c);
+const char *record_source(enum api_usage_source source);
 
 /* What a client is sent (answer.c). */
 void answer_fault(struct call *c, const struct fault *f);
@@ -146,13 +203,15 @@ void answer_json(struct call *c, struct buf *body); /* 200; a body past its ceil
 void answer_start(struct call *c);                  /* the backend has accepted the call */
 void answer_piece(struct call *c, const struct backend_piece *piece);
 void answer_finish(struct call *c, int choice, enum api_finish finish);
+void answer_chunk(struct call *c, const struct relayed *chunk); /* an upstream's event */
+void answer_whole(struct call *c, const struct relayed *reply); /* its whole reply: kept */
 void answer_end(struct call *c);   /* a proven end: the rest of the reply */
 void answer_flush(struct call *c); /* a slow client has taken what waited */
 void answer_keep_alive(struct call *c);
 
 /* Routes that need no backend (page.c). */
 void page_show(struct call *c);
-extern const struct route call_routes[];
+extern const struct http_route call_routes[];
 extern const size_t call_n_routes;
 const char *route_name(int id);
 

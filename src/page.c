@@ -3,12 +3,15 @@
  * description.
  */
 #include "base/log.h"
+#include "base/mem.h"
 #include "call.h"
+#include "engine/engine.h"
 
 #include <stdio.h>
+#include <stdlib.h>
 #include <string.h>
 
-const struct route call_routes[] = {
+const struct http_route call_routes[] = {
     {"POST", "/v1/chat/completions", ROUTE_CHAT},
     {"POST", "/openai/chat/completions", ROUTE_CHAT},
     {"POST", "/kimi/chat/completions", ROUTE_CHAT_KIMI},
@@ -67,6 +70,18 @@ static const char docs_page[] =
     "  -d '{\"model\":\"kimi-k2.5\",\"messages\":[{\"role\":\"user\",\"content\":\"Hello\"}],"
     "\"stream\":true}'</pre>\n</body></html>\n";
 
+/* The most tokens that a call can really use; 0 if only an upstream knows. */
+static int64_t context_of(const struct app *app, const struct config *config,
+                          const struct config_model *m)
+{
+    for (size_t i = 0; i < m->n_routes; i++) {
+        const struct config_backend *b = config_backend(config, m->routes[i].backend);
+        if (!b || b->kind != CONFIG_LOCAL || !app->local)
+            return 0;
+    }
+    return app->local ? app->local->context_tokens : 0;
+}
+
 static void show_models(struct call *c)
 {
     const struct config *config = c->snapshot->config;
@@ -76,7 +91,7 @@ static void show_models(struct call *c)
     api_models_open(&b);
     for (size_t i = 0; i < config->n_models; i++) {
         struct api_model row = config->models[i].api;
-        int64_t most = c->app->local->context_tokens;
+        int64_t most = context_of(c->app, config, &config->models[i]);
         if (!gate_allows_model(&c->key, row.id))
             continue;
         if (most && row.context_tokens > most)
@@ -98,20 +113,51 @@ static void show_ready(struct call *c)
         answer_body(c, 200, "application/json; charset=utf-8", ready, sizeof ready - 1);
 }
 
+enum { SOURCES_MAX = 512 };
+
+struct source_list {
+    struct metrics_source rows[SOURCES_MAX];
+    size_t n;
+};
+
+static void add_source(void *arg, const struct router_row *row)
+{
+    static const char *const words[] = {[ROUTER_CLOSED] = "closed",
+                                        [ROUTER_OPEN] = "open",
+                                        [ROUTER_TRIAL] = "trial",
+                                        [ROUTER_RESTING] = "resting"};
+    struct source_list *list = arg;
+    if (list->n < SOURCES_MAX && !row->retired)
+        list->rows[list->n++] = (struct metrics_source){.name = row->name,
+                                                        .kind = row->kind,
+                                                        .health = words[row->health],
+                                                        .running = row->load.running,
+                                                        .waiting = row->load.waiting,
+                                                        .capacity = row->load.capacity};
+}
+
 static void show_metrics(struct call *c)
 {
-    struct backend_load load;
+    struct app *app = c->app;
+    struct source_list *list = mem_zalloc(sizeof *list);
+    struct backend_load load = {0};
     struct buf b;
-    c->app->local->kind->load(c->app->local, &load);
-    struct metrics_now now = {.connections = http_connections(c->app->http),
-                              .calls_running = c->app->n_running,
+    router_each(app->router, add_source, list);
+    if (app->local)
+        app->local->kind->load(app->local, &load);
+    struct metrics_now now = {.connections = http_connections(app->http),
+                              .calls_running = app->n_running,
+                              .calls_waiting = router_waiting(app->router),
                               .engine_running = load.running,
                               .engine_waiting = load.waiting,
-                              .engine_capacity = load.capacity};
-    buf_init(&b, 1 << 20);
-    metrics_write(c->app->metrics, &now, &b);
+                              .engine_capacity = app->local ? local_info(app->local)->sequences : 0,
+                              .sources = list->rows,
+                              .n_sources = list->n};
+    buf_init(&b, 4 << 20);
+    metrics_write(app->metrics, &now, &b);
     answer_body(c, 200, "text/plain; version=0.0.4; charset=utf-8", b.data, b.len);
     buf_done(&b);
+    free(list);
 }
 
 static void show_text(struct call *c, const char *type, const char *text)

@@ -131,22 +131,60 @@ static void raise_descriptor_limit(void)
     }
 }
 
-static int read_config(struct server *s, struct error *e)
+static int read_snapshot(struct server *s, struct snapshot **out, struct error *e)
 {
     struct config *c;
     int rc = config_read(s->config_file, s->overrides, s->n_overrides, &c, e);
     if (rc)
         return rc;
-    s->app.snapshot = mem_zalloc(sizeof *s->app.snapshot);
-    s->app.snapshot->config = c;
-    s->app.snapshot->users = 1;
-    log_setup(c->log_level, c->log_json);
+    *out = mem_zalloc(sizeof **out);
+    (*out)->config = c;
+    (*out)->tokenizers = mem_array(c->n_models + 1, sizeof *(*out)->tokenizers);
+    (*out)->users = 1;
     return 0;
+}
+
+/* Opens what the models' tokens are counted with. */
+static int open_tokenizers(struct server *s, struct snapshot *fresh, struct error *e)
+{
+    int rc = 0;
+    for (size_t i = 0; i < fresh->config->n_models && !rc; i++) {
+        const char *path = fresh->config->models[i].tokenizer;
+        fresh->tokenizers[i] = -1;
+        if (path && *path)
+            rc = counting_tokenizer(s->app.counting, path, &fresh->tokenizers[i], e);
+    }
+    return rc;
+}
+
+static const struct config_backend *local_of(const struct config *c)
+{
+    for (size_t i = 0; i < c->n_backends; i++)
+        if (c->backends[i].kind == CONFIG_LOCAL)
+            return &c->backends[i];
+    return NULL;
+}
+
+/* Gives the router its sources as the configuration has them. */
+static int set_sources(struct server *s, const struct config *c, struct error *e)
+{
+    struct upstream_options *list = mem_array(c->n_backends + 1, sizeof *list);
+    const struct config_backend *local = local_of(c);
+    size_t n = 0;
+    for (size_t i = 0; i < c->n_backends; i++)
+        if (c->backends[i].kind == CONFIG_OPENAI)
+            list[n++] = c->backends[i].upstream;
+    int rc = router_set_sources(s->app.router, &c->routing, s->app.local, list, n, e);
+    if (!rc && s->app.local && local)
+        local_set_concurrency(s->app.local, local->upstream.concurrency);
+    free(list);
+    return rc;
 }
 
 static int open_engine(struct server *s, struct error *e)
 {
     const struct config *c = s->app.snapshot->config;
+    const struct config_backend *local = local_of(c);
     bool built_in = !c->engine.gguf || !*c->engine.gguf;
     struct engine_options o = {.gguf_path = built_in ? NULL : c->engine.gguf,
                                .gguf_bytes = embed_model,
@@ -161,8 +199,28 @@ static int open_engine(struct server *s, struct error *e)
                                .yarn_beta_file = c->engine.yarn_beta_file,
                                .progress = tell_progress,
                                .progress_arg = s};
+    counting_engine(s->app.counting, o.gguf_path, o.gguf_bytes, o.gguf_len);
+    if (!local)
+        return 0;
     s->loading_since_ms = clock_mono_ms();
-    return local_open(s->app.base, &o, &call_backend, &s->app, &s->app.local, e);
+    return local_open(s->app.base, local->name, &o, &router_backend_events, s->app.router,
+                      &s->app.local, e);
+}
+
+static int open_backends(struct server *s, struct error *e)
+{
+    struct app *app = &s->app;
+    int rc = counting_open(app->base, call_on_count, app, &app->counting, e);
+    if (!rc)
+        rc = router_open(app->base, &app->snapshot->config->routing, &call_router, app,
+                         &app->router, e);
+    if (!rc)
+        rc = open_engine(s, e);
+    if (!rc)
+        rc = open_tokenizers(s, app->snapshot, e);
+    if (!rc)
+        rc = set_sources(s, app->snapshot->config, e);
+    return rc;
 }
 
 static int open_keys(struct server *s, struct error *e)
@@ -190,23 +248,46 @@ static struct event_base *open_loop(void)
 
 /* --- reload and drain --- */
 
-static void reload(struct server *s)
+/* The settings that rooms keep a copy of. */
+static void use_settings(struct server *s)
 {
-    struct snapshot *old = s->app.snapshot;
-    struct error e = {0};
+    const struct config *c = s->app.snapshot->config;
+    log_setup(c->log_level, c->log_json);
+    gate_set_cache(s->app.gate, c->key_cache_ms);
+    if (s->app.http)
+        http_set_limits(s->app.http, &c->http);
+}
+
+static void tell_reloaded(const struct config *old, const struct config *fresh)
+{
     struct buf restart;
-    if (read_config(s, &e)) {
-        log_line(LOG_ERROR_LEVEL, "reload", "kept the old configuration: %s", e.text);
-        return;
-    }
     buf_init(&restart, 4096);
-    config_needs_restart(old->config, s->app.snapshot->config, &restart);
+    config_needs_restart(old, fresh, &restart);
     if (restart.len)
         log_line(LOG_WARN_LEVEL, "reload", "these need a restart: %s", restart.data);
     buf_done(&restart);
-    snapshot_drop(old);
-    http_set_limits(s->app.http, &s->app.snapshot->config->http);
     log_line(LOG_INFO_LEVEL, "reload", "the configuration is read anew");
+}
+
+/* What can fail comes before anything is changed. */
+static void reload(struct server *s)
+{
+    struct snapshot *old = s->app.snapshot, *fresh = NULL;
+    struct error e = {0};
+    int rc = read_snapshot(s, &fresh, &e);
+    if (!rc)
+        rc = open_tokenizers(s, fresh, &e);
+    if (!rc)
+        rc = set_sources(s, fresh->config, &e);
+    if (rc) {
+        log_line(LOG_ERROR_LEVEL, "reload", "kept the old configuration: %s", e.text);
+        snapshot_drop(fresh);
+        return;
+    }
+    s->app.snapshot = fresh;
+    use_settings(s);
+    tell_reloaded(old->config, fresh->config);
+    snapshot_drop(old);
 }
 
 static void on_idle(struct app *app)
@@ -273,7 +354,7 @@ static int open_all(struct server *s, struct error *e)
     app->on_idle = on_idle;
     app->metrics = metrics_new();
     raise_descriptor_limit();
-    int rc = read_config(s, e);
+    int rc = read_snapshot(s, &app->snapshot, e);
     if (rc)
         return rc;
     app->base = open_loop();
@@ -282,7 +363,9 @@ static int open_all(struct server *s, struct error *e)
     call_setup(app);
     rc = open_keys(s, e);
     if (!rc)
-        rc = open_engine(s, e);
+        use_settings(s);
+    if (!rc)
+        rc = open_backends(s, e);
     if (!rc)
         rc = open_signals(s, e);
     if (!rc)
@@ -297,8 +380,9 @@ static void close_all(struct server *s)
     http_close(app->http);
     gate_close(app->gate);
     store_writer_close(app->writer);
-    backend_close(app->local);
+    router_close(app->router);
     call_cleanup(app);
+    counting_close(app->counting);
     for (int i = 0; i < N_SIGNALS; i++)
         if (s->signals[i])
             event_free(s->signals[i]);
@@ -310,14 +394,19 @@ static void close_all(struct server *s)
         event_base_free(app->base);
 }
 
-static void tell_start(const struct server *s)
+static void tell_model(const struct engine_info *i)
 {
-    const struct engine_info *i = local_info(s->app.local);
     log_line(LOG_INFO_LEVEL, "model",
              "%s: %s, %.1f M parameters, %s, %d layers, context %d, kernels %s, %d threads, "
              "%d sequences",
              i->name, i->architecture, (double)i->parameters / 1e6, i->weights, i->layers,
              i->context_tokens, i->kernels, i->threads, i->sequences);
+}
+
+static void tell_start(const struct server *s)
+{
+    if (s->app.local)
+        tell_model(local_info(s->app.local));
     fprintf(stderr, "moongate " MOONGATE_VERSION " listening on http://%s\n",
             http_address(s->app.http));
 }

@@ -79,6 +79,7 @@ struct backend_load {
 /* A source of replies; the kinds fill this table. */
 struct backend_kind {
     const char *name; /* "local", "openai" */
+    bool ends_late;   /* a run that was stopped still gets its on_end, with its usage */
     int (*start)(struct backend *b, const struct backend_run *run, struct backend_end *end);
     void (*stop)(struct backend *b, uint64_t number);
     void (*pause)(struct backend *b, uint64_t number, bool paused); /* NULL: cannot wait */
@@ -123,6 +124,8 @@ struct engine_info;
 int local_open(struct event_base *base, const char *name, const struct engine_options *o,
                const struct backend_events *events, void *arg, struct backend **out,
                struct error *e);
+/* Runs at once before the router takes it for full; 0: until its own queue is. */
+void local_set_concurrency(struct backend *b, int concurrency);
 const struct engine_info *local_info(const struct backend *b);
 void backend_close(struct backend *b); /* accepts NULL; its runs are forgotten without events */
 

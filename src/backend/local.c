@@ -23,7 +23,8 @@ struct local {
     struct event *watch;
     struct backend_events to;
     void *arg;
-    char fingerprint[160];
+    int concurrency;
+    char name[64], fingerprint[160];
 };
 
 static struct engine_text copy_text(struct arena *a, struct api_text t)
@@ -95,35 +96,54 @@ static void copy_sampling(struct engine_job *job, const struct api_request *r,
         random_bytes(&s->seed, sizeof s->seed);
 }
 
-static int local_start(struct backend *b, uint64_t number, uint64_t owner,
-                       const struct api_request *r, const struct api_model *model, bool count_only,
-                       struct fault *fault)
+static int clamp_int(int64_t v)
 {
-    struct local *l = (struct local *)b;
-    struct error e = {0};
+    return v > INT32_MAX ? INT32_MAX : (int)v;
+}
+
+static struct engine_job *job_of(const struct local *l, const struct backend_run *run)
+{
+    const struct api_request *r = run->request;
     struct engine_job *job = engine_job_new();
-    job->number = number;
-    job->owner = owner;
+    job->number = run->number;
+    job->owner = run->owner;
     job->thinking = r->thinking;
     job->keep_reasoning = r->keep_reasoning;
-    job->count_only = count_only;
-    job->choices = count_only ? 1 : r->choices;
-    job->max_tokens = r->max_tokens > INT32_MAX ? INT32_MAX : (int)r->max_tokens;
-    job->context_tokens =
-        model->context_tokens > INT32_MAX ? INT32_MAX : (int)model->context_tokens;
+    job->count_only = run->count_only;
+    job->choices = run->count_only ? 1 : r->choices;
+    job->max_tokens = clamp_int(r->max_tokens);
+    job->context_tokens = clamp_int(run->model->context_tokens);
     job->logprobs = r->logprobs;
     job->top_logprobs = r->top_logprobs;
     copy_messages(job, r);
     copy_stops(job, r);
     copy_sampling(job, r, engine_info(l->engine));
-    int rc = engine_submit(l->engine, job, &e);
-    if (rc == ERR_BUSY) {
-        fault_set(fault, FAULT_ENGINE_FULL, NULL,
-                  "The engine is currently overloaded (%s), please try again later.", e.text);
-        fault->retry_after_s = 1;
-    } else if (rc) {
-        fault_set(fault, FAULT_BAD_REQUEST, "n", "%s", e.text);
+    return job;
+}
+
+static int local_start(struct backend *b, const struct backend_run *run, struct backend_end *end)
+{
+    struct local *l = (struct local *)b;
+    struct error e = {0};
+    *end = (struct backend_end){.blame = BLAME_NONE};
+    if (run->request->upstream_only.kind != FAULT_NONE) {
+        end->fault = run->request->upstream_only;
+        end->blame = BLAME_CALL;
+        return ERR_UNSUPPORTED;
     }
+    int rc = engine_submit(l->engine, job_of(l, run), &e);
+    if (rc == ERR_BUSY) {
+        fault_set(&end->fault, FAULT_ENGINE_FULL, NULL,
+                  "The engine is currently overloaded (%s), please try again later.", e.text);
+        end->fault.retry_after_s = 1;
+        end->retry_after_ms = 0; /* its own queue knows better than a rest when there is room */
+        end->blame = BLAME_BUSY;
+    } else if (rc) {
+        fault_set(&end->fault, FAULT_BAD_REQUEST, "n", "%s", e.text);
+        end->blame = BLAME_CALL;
+    }
+    if (rc)
+        snprintf(end->detail, sizeof end->detail, "%.180s", e.text);
     return rc;
 }
 
@@ -139,7 +159,7 @@ static void local_load(const struct backend *b, struct backend_load *out)
     engine_load(l->engine, &load);
     *out = (struct backend_load){.running = load.running,
                                  .waiting = load.waiting,
-                                 .capacity = engine_info(l->engine)->sequences,
+                                 .capacity = l->concurrency,
                                  .prompt_tokens = load.prompt_tokens,
                                  .cached_tokens = load.cached_tokens,
                                  .generated_tokens = load.generated_tokens};
@@ -166,6 +186,7 @@ static void local_close(struct backend *b)
 
 static const struct backend_kind local_kind = {
     .name = "local",
+    .ends_late = true,
     .start = local_start,
     .stop = local_stop,
     .load = local_load,
@@ -203,28 +224,32 @@ static void tell_piece(struct local *l, const struct engine_event *ev)
     l->to.on_piece(l->arg, ev->number, &piece);
 }
 
-static void fault_of(const struct engine_event *ev, struct fault *f)
+/* Nothing was computed. A prompt that is too long for these weights is the request's own matter. */
+static void end_with_fault(const struct engine_event *ev, struct backend_end *end)
 {
+    end->usage = (struct api_usage){0};
+    end->blame = ev->code == ERR_LIMIT ? BLAME_CALL : BLAME_SOURCE;
+    snprintf(end->detail, sizeof end->detail, "%s", ev->text);
     if (ev->code == ERR_LIMIT)
-        fault_set(f, FAULT_TOO_LONG, "messages",
+        fault_set(&end->fault, FAULT_TOO_LONG, "messages",
                   "Your request exceeded model token limit: %d. This is the maximum context "
                   "length of prompt and reply together; the prompt is too long: %s. Please "
                   "shorten the messages.",
                   ev->limit_tokens, ev->text);
     else
-        fault_set(f, FAULT_INTERNAL, NULL, "The engine gave the call up: %s.", ev->text);
+        fault_set(&end->fault, FAULT_INTERNAL, NULL, "The engine gave the call up: %s.", ev->text);
 }
 
 static void tell(struct local *l, struct engine_event *ev)
 {
-    struct api_usage usage = {.prompt_tokens = ev->prompt_tokens,
-                              .cached_tokens = ev->cached_tokens,
-                              .completion_tokens = ev->completion_tokens,
-                              .reasoning_tokens = ev->reasoning_tokens};
-    struct fault fault = {0};
+    struct backend_end end = {.usage = {.prompt_tokens = ev->prompt_tokens,
+                                        .cached_tokens = ev->cached_tokens,
+                                        .completion_tokens = ev->completion_tokens,
+                                        .reasoning_tokens = ev->reasoning_tokens,
+                                        .source = API_USAGE_ENGINE}};
     switch (ev->kind) {
     case ENGINE_STARTED:
-        l->to.on_start(l->arg, ev->number, &usage);
+        l->to.on_start(l->arg, ev->number, &end.usage);
         break;
     case ENGINE_PIECE:
         tell_piece(l, ev);
@@ -234,11 +259,9 @@ static void tell(struct local *l, struct engine_event *ev)
                         ev->finish == ENGINE_FINISH_LENGTH ? API_FINISH_LENGTH : API_FINISH_STOP);
         break;
     case ENGINE_END:
-        if (ev->code)
-            fault_of(ev, &fault);
         if (ev->code && ev->code != ERR_CANCELLED)
-            usage = (struct api_usage){0}; /* nothing was computed */
-        l->to.on_end(l->arg, ev->number, &usage, ev->code ? &fault : NULL);
+            end_with_fault(ev, &end);
+        l->to.on_end(l->arg, ev->number, &end);
         break;
     }
     free_piece(ev);
@@ -257,13 +280,15 @@ static void on_events(evutil_socket_t fd, short what, void *arg)
     }
 }
 
-int local_open(struct event_base *base, const struct engine_options *o,
+int local_open(struct event_base *base, const char *name, const struct engine_options *o,
                const struct backend_events *events, void *arg, struct backend **out,
                struct error *e)
 {
     struct local *l = mem_zalloc(sizeof *l);
     *out = NULL;
     l->backend.kind = &local_kind;
+    snprintf(l->name, sizeof l->name, "%s", name);
+    l->backend.name = l->name;
     l->to = *events;
     l->arg = arg;
     int rc = mailbox_open(sizeof(struct engine_event), EVENTS_MAX, &l->events, e);
@@ -286,6 +311,11 @@ out:
     if (rc)
         local_close(&l->backend);
     return rc;
+}
+
+void local_set_concurrency(struct backend *b, int concurrency)
+{
+    ((struct local *)b)->concurrency = concurrency;
 }
 
 const struct engine_info *local_info(const struct backend *b)

@@ -113,7 +113,9 @@ int router_set_sources(struct router *r, const struct router_options *o, struct 
 /* Takes a call. Nonzero: `f` says why not (a full queue: 429 with Retry-After; nobody healthy:
  * 503 with Retry-After); no event comes then. */
 int router_start(struct router *r, const struct router_call *call, struct fault *f);
-void router_stop(struct router *r, uint64_t number); /* harmless for an unknown number */
+/* Harmless for an unknown number. True: one more on_end of it will come, with what the engine had
+ * used; no other event does. (An upstream that is cut off tells nothing.) */
+bool router_stop(struct router *r, uint64_t number);
 void router_pause(struct router *r, uint64_t number, bool paused);
 /* ERR_NOT_FOUND if the router does not know the call. */
 int router_where(const struct router *r, uint64_t number, struct router_place *out);

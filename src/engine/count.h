@@ -27,8 +27,9 @@ int token_count_prompt(const struct token_count *t, const struct engine_message 
                        bool thinking, struct engine_text extra, int64_t *out, struct error *e);
 int64_t token_count_text(const struct token_count *t, const char *text, size_t len);
 
-/* What is said where no tokenizer is at hand: from the number of letters, by the ratios of Kimi's
- * tokenizer measured in docs/benchmarks.md. */
-int64_t token_estimate(const char *text, size_t len);
+/* What is said where no tokenizer is at hand: from the number of bytes, by the ratio of Kimi's
+ * tokenizer over English and Chinese texts that docs/benchmarks.md tells. 0 for 0, else at least
+ * 1. */
+int64_t token_estimate(size_t bytes);
 
 #endif

@@ -27,7 +27,7 @@ static void add_method(char *allow, size_t allow_bytes, const char *method)
     snprintf(allow + len, allow_bytes - len, "%s%s", len > 0 ? ", " : "", method);
 }
 
-int route_find(const struct route *table, size_t n, const char *method, const char *path,
+int route_find(const struct http_route *table, size_t n, const char *method, const char *path,
                char *allow, size_t allow_bytes)
 {
     bool known = false;

@@ -7,7 +7,7 @@
 
 #include <cmocka.h>
 
-static const struct route table[] = {
+static const struct http_route table[] = {
     {"GET", "/", 1},
     {"GET", "/v1/models", 2},
     {"POST", "/v1/chat", 3},
