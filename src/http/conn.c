@@ -66,7 +66,7 @@ static void on_readable(evutil_socket_t fd, short what, void *arg)
     if (n < 0 && (errno == EAGAIN || errno == EINTR))
         return;
     if (n <= 0)
-        c->dead = true;
+        conn_die(c, HTTP_CLIENT_GONE);
     conn_run(c, c->server->scratch, n > 0 ? (size_t)n : 0);
 }
 
@@ -84,19 +84,28 @@ static void drop_out(struct http_conn *c)
     c->out = NULL;
 }
 
+void conn_die(struct http_conn *c, enum http_outcome why)
+{
+    if (c->dead)
+        return;
+    c->dead = true;
+    c->outcome = why;
+}
+
 void conn_free(struct http_conn *c)
 {
     struct http_server *s = c->server;
-    if (c->cut && conn_pending(c) > 0)
+    conn_die(c, HTTP_CUT);
+    /* What was written before a cut may still go out. */
+    if (c->outcome == HTTP_CUT && conn_pending(c) > 0)
         evbuffer_write(c->out, c->fd);
     /* Without chunks only a reset tells the client that the reply is broken. */
     if (c->x != NULL && c->x->reply == REPLY_STREAM && !c->x->chunked_reply) {
         struct linger now = {.l_onoff = 1, .l_linger = 0};
         setsockopt(c->fd, SOL_SOCKET, SO_LINGER, &now, sizeof(now));
     }
-    c->dead = true;
     if (c->x != NULL)
-        exchange_end(c->x, false);
+        exchange_end(c->x, c->outcome);
     deadline_set(c, DEADLINE_NONE, false);
     conn_unschedule(c);
     TAILQ_REMOVE(&s->all, c, all);
@@ -118,7 +127,7 @@ static void fault(struct http_conn *c, enum http_fault what_fault, const char *w
     x->faulted = true;
     c->server->app.on_fault(c->server->arg, x, what_fault, what);
     if (x->reply != REPLY_DONE)
-        c->dead = true;
+        conn_die(c, HTTP_CUT);
 }
 
 /* A request begins; `head_bytes` of it are at p, and no more if its end was not found. */
@@ -261,7 +270,7 @@ static void take_input(struct http_conn *c, const char *bytes, size_t n)
         buf_drop(&c->in, feed(c, c->in.data != NULL ? c->in.data : "", c->in.len));
     }
     if (c->in.failed)
-        c->dead = true;
+        conn_die(c, HTTP_CUT);
     if (c->in.len == 0)
         buf_done(&c->in);
 }
@@ -274,7 +283,7 @@ static void flush(struct http_conn *c)
     if (n > 0)
         c->progress = true;
     else if (n < 0 && errno != EAGAIN && errno != EINTR)
-        c->dead = true;
+        conn_die(c, HTTP_CLIENT_GONE);
 }
 
 /* The last reply is out. Closing with unread bytes in the socket would reset the connection and
@@ -282,7 +291,7 @@ static void flush(struct http_conn *c)
 static void begin_linger(struct http_conn *c, bool expects_close)
 {
     if (expects_close && c->in.len == 0) {
-        c->dead = true;
+        conn_die(c, HTTP_COMPLETE);
         return;
     }
     shutdown(c->fd, SHUT_WR);
@@ -297,7 +306,7 @@ static void end_exchange(struct http_conn *c)
     bool expects_close = !x->faulted && !x->head.keep_alive &&
                          (x->body_state == BODY_NONE || x->body_state == BODY_READ);
     drop_out(c);
-    exchange_end(x, true);
+    exchange_end(x, HTTP_COMPLETE);
     c->state = CONN_IDLE;
     c->crlf = false;
     c->progress = true;
@@ -384,7 +393,7 @@ void conn_run(struct http_conn *c, const char *bytes, size_t n)
         tell_drained(c);
     c->busy = false;
     if (!c->dead && c->server->draining && c->state == CONN_IDLE && c->in.len == 0)
-        c->dead = true;
+        conn_die(c, HTTP_COMPLETE);
     if (c->dead) {
         conn_free(c);
         return;
@@ -415,14 +424,17 @@ void conn_expire(struct http_conn *c, enum deadline d)
             fault(c, HTTP_FAULT_BODY_TIMEOUT, "the body of the request took too long");
         break;
     case DEADLINE_PAUSED:
-        c->dead = peer_gone(c);
+        if (peer_gone(c))
+            conn_die(c, HTTP_CLIENT_GONE);
+        break;
+    case DEADLINE_STALL:
+        conn_die(c, HTTP_CLIENT_STALLED);
         break;
     case DEADLINE_IDLE:
-    case DEADLINE_STALL:
     case DEADLINE_LINGER:
     case DEADLINE_NONE:
     case N_DEADLINES:
-        c->dead = true;
+        conn_die(c, HTTP_COMPLETE);
         break;
     }
     conn_run(c, NULL, 0);

@@ -69,12 +69,12 @@ struct http_conn {
     enum deadline deadline;
     bool reading, writing; /* the events are added */
     bool is_scheduled;
-    bool busy;     /* conn_run is below us and will see what changed */
-    bool again;    /* something changed after conn_run had looked */
-    bool progress; /* the time limit starts anew */
-    bool crlf;     /* an empty line before the request was forgiven */
-    bool dead;     /* to be freed by the next conn_run */
-    bool cut;      /* by the application: what is written may still go out */
+    bool busy;                 /* conn_run is below us and will see what changed */
+    bool again;                /* something changed after conn_run had looked */
+    bool progress;             /* the time limit starts anew */
+    bool crlf;                 /* an empty line before the request was forgiven */
+    bool dead;                 /* to be freed by the next conn_run */
+    enum http_outcome outcome; /* of the exchange that this ends */
 };
 
 enum body_state { BODY_NONE, BODY_UNREAD, BODY_READING, BODY_READ };
@@ -126,8 +126,9 @@ void conn_new(struct http_server *s, int fd, const struct sockaddr *peer, size_t
 void conn_run(struct http_conn *c, const char *bytes, size_t n);
 void conn_schedule(struct http_conn *c); /* conn_run later in this turn of the loop */
 void conn_unschedule(struct http_conn *c);
-void conn_expire(struct http_conn *c, enum deadline d); /* may free the connection */
-void conn_free(struct http_conn *c);                    /* on_end comes first */
+void conn_expire(struct http_conn *c, enum deadline d);    /* may free the connection */
+void conn_free(struct http_conn *c);                       /* on_end comes first */
+void conn_die(struct http_conn *c, enum http_outcome why); /* marks it; the first word counts */
 struct evbuffer *conn_out(struct http_conn *c);
 size_t conn_pending(const struct http_conn *c);
 
@@ -138,7 +139,7 @@ void deadline_run(struct http_server *s); /* expires what is due */
 
 /* exchange.c */
 struct http_exchange *exchange_new(struct http_conn *c, const char *head, size_t len);
-void exchange_end(struct http_exchange *x, bool complete); /* on_end, then frees */
+void exchange_end(struct http_exchange *x, enum http_outcome outcome); /* on_end, then frees */
 
 /* reply.c */
 void reply_head(struct http_exchange *x, int status, const struct http_header *headers,

@@ -41,11 +41,11 @@ struct http_exchange *exchange_new(struct http_conn *c, const char *head, size_t
     return x;
 }
 
-void exchange_end(struct http_exchange *x, bool complete)
+void exchange_end(struct http_exchange *x, enum http_outcome outcome)
 {
     struct http_conn *c = x->conn;
     x->reply = REPLY_DONE;
-    c->server->app.on_end(c->server->arg, x, complete);
+    c->server->app.on_end(c->server->arg, x, outcome);
     c->x = NULL;
     buf_done(&x->body);
     free(x);
@@ -172,7 +172,6 @@ void http_abort(struct http_exchange *x)
 {
     if (x->conn->dead)
         return;
-    x->conn->dead = true;
-    x->conn->cut = true;
+    conn_die(x->conn, HTTP_CUT);
     conn_schedule(x->conn);
 }

@@ -48,6 +48,14 @@ enum http_fault {
     HTTP_FAULT_BODY_TIMEOUT  /* 408 */
 };
 
+/* How an exchange ended. */
+enum http_outcome {
+    HTTP_COMPLETE,       /* the client's side of the connection took the whole reply */
+    HTTP_CLIENT_GONE,    /* the client left before */
+    HTTP_CLIENT_STALLED, /* it took none of the bytes waiting for it for stall_timeout_ms */
+    HTTP_CUT             /* by the application or the closing of the server */
+};
+
 struct http_app {
     /* The head is read and well-formed. The application replies, or calls http_read_body; it
      * may do so later. */
@@ -60,8 +68,7 @@ struct http_app {
     void (*on_fault)(void *arg, struct http_exchange *x, enum http_fault fault, const char *what);
     /* Less than stream_bytes wait now, after http_pending was at or above that. */
     void (*on_drain)(void *arg, struct http_exchange *x);
-    /* The exchange is over; `complete` is false if the client did not get the whole reply. */
-    void (*on_end)(void *arg, struct http_exchange *x, bool complete);
+    void (*on_end)(void *arg, struct http_exchange *x, enum http_outcome outcome);
 };
 
 struct http_header {

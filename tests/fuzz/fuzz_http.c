@@ -106,10 +106,10 @@ static void on_drain(void *arg, struct http_exchange *x)
     act(arg);
 }
 
-static void on_end(void *arg, struct http_exchange *x, bool complete)
+static void on_end(void *arg, struct http_exchange *x, enum http_outcome outcome)
 {
     struct play *p = arg;
-    (void)complete;
+    (void)outcome;
     must(p->x == x);
     act(p);
     p->x = NULL;

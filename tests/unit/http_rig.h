@@ -31,6 +31,7 @@ enum { GIVE_UP_MS = 20000 };
 struct record {
     struct http_exchange *kept;
     int heads, bodies, faults, drains, ends, completed;
+    enum http_outcome last_outcome;
     enum http_fault last_fault;
     size_t body_len;
     bool abort_in_drain, abort_in_fault, silent_in_fault, stream_more_in_drain;
@@ -132,11 +133,12 @@ static inline void on_drain(void *arg, struct http_exchange *x)
         http_stream_write(x, more, sizeof(more));
 }
 
-static inline void on_end(void *arg, struct http_exchange *x, bool complete)
+static inline void on_end(void *arg, struct http_exchange *x, enum http_outcome outcome)
 {
     struct world *w = arg;
     w->rec.ends++;
-    w->rec.completed += complete;
+    w->rec.completed += outcome == HTTP_COMPLETE;
+    w->rec.last_outcome = outcome;
     reply_text(x, 500, "too late");
     if (w->rec.kept == x)
         w->rec.kept = NULL;

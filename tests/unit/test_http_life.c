@@ -71,6 +71,7 @@ static void a_client_that_leaves_before_the_reply_is_seen(void **state)
     hang_up(&c);
     until(w, w->rec.ends == 1);
     assert_int_equal(w->rec.completed, 0);
+    assert_int_equal(w->rec.last_outcome, HTTP_CLIENT_GONE);
 }
 
 static void a_client_that_leaves_during_a_stream_is_seen(void **state)
@@ -85,6 +86,7 @@ static void a_client_that_leaves_during_a_stream_is_seen(void **state)
     hang_up(&c);
     until(w, w->rec.ends == 1);
     assert_int_equal(w->rec.completed, 0);
+    assert_int_equal(w->rec.last_outcome, HTTP_CLIENT_GONE);
     assert_int_equal(http_connections(w->server), 0);
 }
 
@@ -97,6 +99,7 @@ static void a_client_that_leaves_in_the_body_is_seen(void **state)
     hang_up(&c);
     until(w, w->rec.ends == 1);
     assert_int_equal(w->rec.completed, 0);
+    assert_int_equal(w->rec.last_outcome, HTTP_CLIENT_GONE);
     assert_int_equal(w->rec.faults, 0);
 }
 
@@ -222,6 +225,7 @@ static void a_client_that_takes_nothing_is_cut(void **state)
         http_stream_write(w->rec.kept, piece, sizeof(piece));
     until(w, w->rec.ends == 1);
     assert_int_equal(w->rec.completed, 0);
+    assert_int_equal(w->rec.last_outcome, HTTP_CLIENT_STALLED);
     hang_up(&c);
 }
 
@@ -327,6 +331,7 @@ static void a_cut_is_safe_in_every_callback(void **state)
     assert_false(has(&f, "\r\n0\r\n\r\n"));
     assert_int_equal(w->rec.ends, 4);
     assert_int_equal(w->rec.completed, 0);
+    assert_int_equal(w->rec.last_outcome, HTTP_CUT);
     hang_up(&c);
     hang_up(&d);
     hang_up(&e);
@@ -418,6 +423,7 @@ static void closing_ends_what_is_left(void **state)
     http_close(w->server);
     assert_int_equal(w->rec.ends, 1);
     assert_int_equal(w->rec.completed, 0);
+    assert_int_equal(w->rec.last_outcome, HTTP_CUT);
     turn(w);
     struct error e;
     assert_int_equal(http_open(w->base, "127.0.0.1:0", &roomy, &app, w, &w->server, &e), 0);
