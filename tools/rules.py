@@ -24,7 +24,7 @@ HOMES = {
     "event2/": {"http", "gate", "backend", "top"},
     "json-c/": {"base"},
     "pcre2.h": {"engine"},
-    "sodium.h": {"base", "gate", "top"},
+    "sodium.h": {"base", "engine", "gate", "top"},
     "sqlite3.h": {"store"},
     "yaml.h": {"top"},
 }
