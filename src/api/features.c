@@ -1,8 +1,9 @@
 /*
  * What a request may ask for beyond a reply in plain text: tools, formats, sound. Everything is
- * checked for its shape first, so that a mistake is told as such; what is well-formed and needs
- * a later version is refused by name. Members that change nothing here are checked for type
- * alone. Holds nothing; any thread.
+ * checked for its shape, so that a mistake is told as such; of what is well-formed and more than
+ * the engine of this process can do, the first is noted by name: the caller refuses with it if no
+ * upstream may answer. Members that change nothing here are checked for type alone. Holds
+ * nothing; any thread.
  */
 #include "api/reading.h"
 
@@ -323,14 +324,23 @@ static enum fault_kind check_modalities(const struct reading *r, bool *sound)
     return kind;
 }
 
-static enum fault_kind refuse(const struct reading *r, const char *param, const char *what)
+void reading_needs_upstream(struct reading *r, const char *param, const char *what)
 {
-    return fault_set(r->fault, FAULT_NOT_IMPLEMENTED, param, "%s is not implemented: %s", param,
-                     what);
+    if (r->out->upstream_only.kind == FAULT_NONE) {
+        fault_set(&r->out->upstream_only, FAULT_NOT_IMPLEMENTED, param, "%s", what);
+    }
+}
+
+static void note(struct reading *r, const char *param, const char *what)
+{
+    char text[160];
+
+    snprintf(text, sizeof text, "%s is not implemented: %s", param, what);
+    reading_needs_upstream(r, param, text);
 }
 
 /* The forms that tools had before they were called tools. */
-static enum fault_kind check_old_functions(const struct reading *r)
+static enum fault_kind check_old_functions(struct reading *r)
 {
     static const char what[] = "the older form of tools is not taken; use tools";
     const struct json *functions = NULL;
@@ -341,14 +351,38 @@ static enum fault_kind check_old_functions(const struct reading *r)
     if (kind != FAULT_NONE) {
         return kind;
     }
-    if (functions != NULL && json_len(functions) > 0) {
-        return refuse(r, "functions", what);
+    if (functions != NULL && json_len(functions) > (size_t)r->limits->tools) {
+        return fault_set(r->fault, FAULT_BAD_REQUEST, "functions",
+                         "functions has %zu entries; at most %d are taken", json_len(functions),
+                         r->limits->tools);
     }
-    if (json_kind(call) == JSON_STRING && (strcmp(json_string(call, &len), "none") == 0 ||
-                                           strcmp(json_string(call, &len), "auto") == 0)) {
+    if (functions != NULL && json_len(functions) > 0) {
+        note(r, "functions", what);
+    }
+    if (call == NULL ||
+        (json_kind(call) == JSON_STRING && (strcmp(json_string(call, &len), "none") == 0 ||
+                                            strcmp(json_string(call, &len), "auto") == 0))) {
         return FAULT_NONE;
     }
-    return call == NULL ? FAULT_NONE : refuse(r, "function_call", what);
+    if (json_kind(call) != JSON_STRING && json_kind(call) != JSON_OBJECT) {
+        return fault_set(r->fault, FAULT_BAD_REQUEST, "function_call",
+                         "function_call must be a string or an object, not %s",
+                         field_kind_name(json_kind(call)));
+    }
+    note(r, "function_call", what);
+    return FAULT_NONE;
+}
+
+/* An object that asks for what only some upstreams have. */
+static enum fault_kind check_extra(struct reading *r, const char *key, const char *what)
+{
+    const struct json *v = NULL;
+    enum fault_kind kind = field_of_kind(r->root, key, JSON_OBJECT, &v, r->fault);
+
+    if (v != NULL) {
+        note(r, key, what);
+    }
+    return kind;
 }
 
 enum fault_kind reading_features(struct reading *r)
@@ -370,28 +404,24 @@ enum fault_kind reading_features(struct reading *r)
     if (kind == FAULT_NONE) {
         kind = check_modalities(r, &sound);
     }
-    if (kind == FAULT_NONE) {
-        kind = check_old_functions(r);
-    }
     if (kind != FAULT_NONE) {
         return kind;
     }
     if (r->out->tools != NULL) {
-        return refuse(r, "tools", "this version calls no tools yet; leave tools out or empty");
+        note(r, "tools", "this version calls no tools yet; leave tools out or empty");
     }
     if (r->out->response_format != NULL) {
-        return refuse(r, "response_format",
-                      "this version writes text only; use {\"type\":"
-                      "\"text\"}");
+        note(r, "response_format", "this version writes text only; use {\"type\":\"text\"}");
     }
     if (sound) {
-        return refuse(r, "modalities", "this model writes text only");
+        note(r, "modalities", "this model writes text only");
     }
-    if (field_get(r->root, "audio") != NULL) {
-        return refuse(r, "audio", "this model writes text only");
+    kind = check_old_functions(r);
+    if (kind == FAULT_NONE) {
+        kind = check_extra(r, "audio", "this model writes text only");
     }
-    if (field_get(r->root, "web_search_options") != NULL) {
-        return refuse(r, "web_search_options", "this server does not search the web");
+    if (kind == FAULT_NONE) {
+        kind = check_extra(r, "web_search_options", "this server does not search the web");
     }
-    return FAULT_NONE;
+    return kind;
 }

@@ -88,10 +88,11 @@ static enum fault_kind read_role(const struct place *p)
                   field_shown(name.data, name.len), name.data);
 }
 
-/* Is this a kind of part that other servers take, and this one not yet? */
+/* Is this a kind of part that some upstreams take beside text? */
 static bool is_other_medium(const char *type)
 {
-    static const char *const types[] = {"image_url", "video_url", "file", "input_audio"};
+    static const char *const types[] = {"image_url", "video_url", "audio_url", "input_audio",
+                                        "file"};
 
     for (size_t i = 0; i < sizeof types / sizeof types[0]; i++) {
         if (strcmp(type, types[i]) == 0) {
@@ -101,14 +102,43 @@ static bool is_other_medium(const char *type)
     return false;
 }
 
+/* A picture, a film, sound, a file: an upstream's matter. What it names is never looked at. */
+static enum fault_kind read_medium(const struct place *p, size_t i, const struct json *part,
+                                   const char *type)
+{
+    const struct json *v = field_get(part, type);
+    char member[64], text[160];
+
+    snprintf(member, sizeof member, "content[%zu].type", i);
+    if (!p->r->model->images) {
+        return refuse(p, FAULT_NOT_IMPLEMENTED, member, "is \"%s\": this model reads text only",
+                      type);
+    }
+    if (p->r->counting) {
+        return refuse(p, FAULT_NOT_IMPLEMENTED, member, "is \"%s\": only text can be counted",
+                      type);
+    }
+    if (json_kind(v) != JSON_OBJECT && json_kind(v) != JSON_STRING) {
+        snprintf(member, sizeof member, "content[%zu].%s", i, type);
+        return refuse_kind(p, member, v, "an object or a string");
+    }
+    snprintf(member, sizeof member, "messages[%zu].content[%zu].type", p->index, i);
+    snprintf(text, sizeof text, "%s is \"%s\": this model reads text only", member, type);
+    reading_needs_upstream(p->r, member, text);
+    return FAULT_NONE;
+}
+
+/* *medium: the part is not text, and `out` is empty. */
 static enum fault_kind read_part(const struct place *p, size_t i, const struct json *part,
-                                 struct api_text *out)
+                                 struct api_text *out, bool *medium)
 {
     char member[48];
     const struct json *type, *text;
     const char *name;
     size_t len;
 
+    *out = (struct api_text){0};
+    *medium = false;
     if (json_kind(part) != JSON_OBJECT) {
         snprintf(member, sizeof member, "content[%zu]", i);
         return refuse_kind(p, member, part, "an object with a type");
@@ -119,12 +149,12 @@ static enum fault_kind read_part(const struct place *p, size_t i, const struct j
         return refuse_kind(p, member, type, "a string");
     }
     name = json_string(type, &len);
+    if (is_other_medium(name)) {
+        *medium = true;
+        return read_medium(p, i, part, name);
+    }
     if (strcmp(name, "text") != 0) {
         snprintf(member, sizeof member, "content[%zu].type", i);
-        if (is_other_medium(name)) {
-            return refuse(p, FAULT_NOT_IMPLEMENTED, member, "is \"%s\": this model reads text only",
-                          name);
-        }
         return refuse(p, FAULT_BAD_REQUEST, member,
                       "is \"%.*s\", an invalid part type; this model reads \"text\"",
                       field_shown(name, len), name);
@@ -142,18 +172,21 @@ static enum fault_kind read_part(const struct place *p, size_t i, const struct j
     return FAULT_NONE;
 }
 
-/* Parts are read twice: to know the length, then to copy. One part is borrowed. */
-static enum fault_kind read_parts(const struct place *p, const struct json *parts)
+/* Parts are read twice: to know the length, then to copy. One part is borrowed. *media: some are
+ * not text. */
+static enum fault_kind read_parts(const struct place *p, const struct json *parts, bool *media)
 {
     size_t n = json_len(parts), total = 0;
     struct api_text one = {0};
     char *joined;
 
     for (size_t i = 0; i < n; i++) {
-        enum fault_kind kind = read_part(p, i, json_at(parts, i), &one);
+        bool medium;
+        enum fault_kind kind = read_part(p, i, json_at(parts, i), &one, &medium);
         if (kind != FAULT_NONE) {
             return kind;
         }
+        *media = *media || medium;
         total += one.len;
     }
     if (n == 1) {
@@ -163,21 +196,22 @@ static enum fault_kind read_parts(const struct place *p, const struct json *part
     joined = arena_alloc(p->r->arena, total + 1);
     p->out->content = (struct api_text){joined, total};
     for (size_t i = 0; i < n; i++) {
-        const char *text;
-        size_t len;
-        text = json_string(field_get(json_at(parts, i), "text"), &len);
-        memcpy(joined, text, len);
-        joined += len;
+        bool medium;
+        read_part(p, i, json_at(parts, i), &one, &medium);
+        if (one.len > 0) {
+            memcpy(joined, one.data, one.len);
+            joined += one.len;
+        }
     }
     return FAULT_NONE;
 }
 
-/* May this message have no text at all? */
-static enum fault_kind check_empty(const struct place *p, bool given)
+/* May this message have no text at all? `other`: it has something beside text. */
+static enum fault_kind check_empty(const struct place *p, bool given, bool other)
 {
     const struct api_message *m = p->out;
 
-    if (m->content.len > 0 || m->tool_calls != NULL) {
+    if (m->content.len > 0 || m->tool_calls != NULL || other) {
         return FAULT_NONE;
     }
     if (!given && m->role != API_ASSISTANT) {
@@ -194,19 +228,20 @@ static enum fault_kind check_empty(const struct place *p, bool given)
                                            : "system");
 }
 
-static enum fault_kind read_content(const struct place *p)
+static enum fault_kind read_content(const struct place *p, bool declares_tools)
 {
     const struct json *v = field_get(p->message, "content");
     enum fault_kind kind = FAULT_NONE;
+    bool other = declares_tools;
 
     if (json_kind(v) == JSON_STRING) {
         p->out->content.data = json_string(v, &p->out->content.len);
     } else if (json_kind(v) == JSON_ARRAY) {
-        kind = read_parts(p, v);
+        kind = read_parts(p, v, &other);
     } else if (v != NULL) {
         return refuse_kind(p, "content", v, "a string or an array of parts");
     }
-    return kind == FAULT_NONE ? check_empty(p, v != NULL) : kind;
+    return kind == FAULT_NONE ? check_empty(p, v != NULL, other) : kind;
 }
 
 static enum fault_kind check_call(const struct place *p, size_t i, const struct json *call)
@@ -330,9 +365,28 @@ static enum fault_kind read_partial(const struct place *p)
     return FAULT_NONE;
 }
 
+/* A message may declare tools in the middle of a conversation; it needs no content then. */
+static enum fault_kind read_declarations(const struct place *p, bool *declares)
+{
+    static const char what[] = "declares tools, which this version does not call yet";
+    const struct json *tools = field_get(p->message, "tools");
+    char member[48], text[120];
+
+    *declares = json_kind(tools) == JSON_ARRAY && json_len(tools) > 0;
+    if (*declares && p->r->counting) {
+        return refuse(p, FAULT_NOT_IMPLEMENTED, "tools", "%s", what);
+    }
+    if (*declares) {
+        snprintf(member, sizeof member, "messages[%zu].tools", p->index);
+        snprintf(text, sizeof text, "%s %s", member, what);
+        reading_needs_upstream(p->r, member, text);
+    }
+    return FAULT_NONE;
+}
+
 static enum fault_kind read_message(const struct place *p, const struct json *calls)
 {
-    const struct json *tools;
+    bool declares = false;
     enum fault_kind kind;
 
     if (json_kind(p->message) != JSON_OBJECT) {
@@ -351,16 +405,10 @@ static enum fault_kind read_message(const struct place *p, const struct json *ca
     if (kind == FAULT_NONE && p->out->role == API_TOOL) {
         kind = read_tool(p, calls);
     }
-    if (kind != FAULT_NONE) {
-        return kind;
+    if (kind == FAULT_NONE) {
+        kind = read_declarations(p, &declares);
     }
-    /* A system message that declares tools in the middle of a conversation has no content. */
-    tools = field_get(p->message, "tools");
-    if (json_kind(tools) == JSON_ARRAY && json_len(tools) > 0) {
-        return refuse(p, FAULT_NOT_IMPLEMENTED, "tools",
-                      "declares tools, which this version does not call yet");
-    }
-    return read_content(p);
+    return kind == FAULT_NONE ? read_content(p, declares) : kind;
 }
 
 enum fault_kind reading_messages(struct reading *r)

@@ -13,12 +13,17 @@ struct reading {
     struct arena *arena;
     struct api_request *out;
     struct fault *fault;
+    bool counting; /* only the messages' tokens are asked for */
 };
+
+/* Notes what is well-formed and more than the engine of this process can answer: the first such
+ * thing stays in out->upstream_only, and reading goes on. */
+void reading_needs_upstream(struct reading *r, const char *param, const char *what);
 
 /* messages.c: the message list. */
 enum fault_kind reading_messages(struct reading *r);
-/* features.c: tools, response_format, sound and the like: checked, and refused where only a
- * later version can answer. Needs `thinking` decided. */
+/* features.c: tools, response_format, sound and the like: checked, and noted where only an
+ * upstream can answer. Needs `thinking` decided. */
 enum fault_kind reading_features(struct reading *r);
 
 #endif

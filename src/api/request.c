@@ -480,7 +480,7 @@ enum fault_kind api_request_read(const struct json *root, const struct api_model
         read_model, read_stream, reading_messages, read_thinking, read_max_tokens,  read_sampling,
         read_seed,  read_stop,   read_biases,      read_logprobs, reading_features,
     };
-    struct reading r = {root, model, limits, arena, out, f};
+    struct reading r = {root, model, limits, arena, out, f, false};
 
     return run_steps(&r, steps, sizeof steps / sizeof steps[0]);
 }
@@ -494,7 +494,7 @@ enum fault_kind api_count_read(const struct json *root, const struct api_model *
         default_thinking,
         reading_messages,
     };
-    struct reading r = {root, model, limits, arena, out, f};
+    struct reading r = {root, model, limits, arena, out, f, true};
 
     return run_steps(&r, steps, sizeof steps / sizeof steps[0]);
 }
