@@ -192,7 +192,7 @@ export class Upstream {
    */
   static async start(script, { tls: secure, h2 = false, backlog } = {}) {
     const upstream = new Upstream();
-    upstream.script = script;
+    upstream.play(script);
     upstream.secure = Boolean(secure);
     upstream.requests = [];
     upstream.connections = [];
@@ -322,13 +322,18 @@ export class Upstream {
 
   async #run(request, wire) {
     const { script } = this;
-    const one = Array.isArray(script)
-      ? script[Math.min(this.requests.length, script.length - 1)]
-      : script;
+    const one = Array.isArray(script) ? script[Math.min(this.played, script.length - 1)] : script;
+    this.played++;
     request.wire = wire;
     this.requests.push(request);
     this.#wake();
     await one(request, wire);
+  }
+
+  /** What comes next is answered by this script. */
+  play(script) {
+    this.script = script;
+    this.played = 0;
   }
 
   /** The chat requests alone, without probes. */
