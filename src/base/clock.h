@@ -9,6 +9,7 @@
 
 int64_t clock_mono_ms(void); /* never goes back */
 int64_t clock_mono_us(void);
+void clock_set_mono_us(int64_t (*fn)(void)); /* NULL restores the system's */
 int64_t clock_unix_ms(void);                 /* wall clock */
 void clock_set_unix_ms(int64_t (*fn)(void)); /* NULL restores the system's */
 

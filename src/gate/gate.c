@@ -2,20 +2,28 @@
  * From an Authorization header to a verdict. What cannot be a key (its length or alphabet is
  * wrong) is answered without asking the store, so that garbage costs nothing; a look-up is by
  * hash, so the time that it takes tells nothing of the key.
+ *
+ * Good keys are remembered for a moment. Only good ones: what is refused is asked for anew each
+ * time, so that a new key works at once and strangers cannot fill the memory.
  */
 #include "gate/gate.h"
 
 #include "base/clock.h"
 #include "base/mailbox.h"
 #include "base/mem.h"
+#include "gate/cache.h"
 
 #include <event2/event.h>
 #include <stdlib.h>
 #include <string.h>
 #include <strings.h>
 
+enum { CACHED_KEYS_MAX = 65536 };
+
 struct gate {
     struct store_writer *writer; /* borrowed */
+    struct key_cache *cache;     /* NULL while cache_ms is 0 */
+    int cache_ms;
     struct event *answers;
     void (*on_pass)(void *arg, uint64_t number, const struct gate_pass *pass);
     void *arg;
@@ -34,6 +42,16 @@ static enum gate_verdict judge(const struct store_answer *a)
     return a->key.disabled ? GATE_DISABLED : GATE_OK;
 }
 
+static void remember(struct gate *g, const struct store_answer *a, enum gate_verdict verdict)
+{
+    if (!g->cache)
+        return;
+    if (verdict == GATE_OK)
+        key_cache_put(g->cache, a->hash, &a->key, a->read_ms);
+    else
+        key_cache_drop(g->cache, a->hash);
+}
+
 static void on_answers(evutil_socket_t fd, short what, void *arg)
 {
     struct gate *g = arg;
@@ -42,6 +60,7 @@ static void on_answers(evutil_socket_t fd, short what, void *arg)
     (void)what;
     while (mailbox_take(store_writer_answers(g->writer), &a)) {
         struct gate_pass pass = {.verdict = judge(&a), .key = a.key};
+        remember(g, &a, pass.verdict);
         g->on_pass(g->arg, a.number, &pass);
     }
 }
@@ -70,7 +89,30 @@ void gate_close(struct gate *g)
         return;
     if (g->answers)
         event_free(g->answers);
+    key_cache_free(g->cache);
     free(g);
+}
+
+void gate_set_cache(struct gate *g, int ms)
+{
+    g->cache_ms = ms;
+    if (ms == 0) {
+        key_cache_free(g->cache);
+        g->cache = NULL;
+    } else if (!g->cache) {
+        g->cache = key_cache_new(CACHED_KEYS_MAX);
+    }
+}
+
+static bool is_remembered(const struct gate *g, const uint8_t *hash, struct gate_pass *now)
+{
+    int64_t since_ms = clock_mono_ms() - g->cache_ms;
+    if (!g->cache || !key_cache_find(g->cache, hash, since_ms, &now->key))
+        return false;
+    if (now->key.expires_ms != 0 && now->key.expires_ms <= clock_unix_ms())
+        return false;
+    now->verdict = GATE_OK;
+    return true;
 }
 
 /* The text after "Bearer", without the spaces around it; NULL if there is none. */
@@ -107,6 +149,8 @@ bool gate_check(struct gate *g, uint64_t number, const char *authorization, stru
     if (!looks_like_key(key, len))
         return true;
     gate_key_hash(key, len, hash);
+    if (is_remembered(g, hash, now))
+        return true;
     now->verdict = GATE_UNAVAILABLE;
     return store_writer_find_key(g->writer, number, hash) != 0;
 }

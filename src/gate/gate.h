@@ -40,8 +40,12 @@ int gate_open(struct event_base *base, struct store_writer *writer,
               void (*on_pass)(void *arg, uint64_t number, const struct gate_pass *pass), void *arg,
               struct gate **out, struct error *e);
 void gate_close(struct gate *g);
-/* Begins a check. A header that cannot be right is answered at once through *now (returns true);
- * otherwise on_pass comes later, from the loop. */
+/* A key that was found good is good without the store for so long after it was read; so long a
+ * revoked one may go on. Its time of expiry is looked at each time. 0 (as it is opened): every
+ * key is looked up every time. */
+void gate_set_cache(struct gate *g, int ms);
+/* Begins a check. A header that cannot be right, and a key that is known to be good, are answered
+ * at once through *now (returns true); otherwise on_pass comes later, from the loop. */
 bool gate_check(struct gate *g, uint64_t number, const char *authorization, struct gate_pass *now);
 /* May a key call this model? Its list is empty or holds the exact name. */
 bool gate_allows_model(const struct store_key *key, const char *model);

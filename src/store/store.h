@@ -51,6 +51,8 @@ struct store_writer;
 
 struct store_answer {
     uint64_t number; /* as given to the request */
+    uint8_t hash[STORE_HASH_BYTES];
+    int64_t read_ms; /* monotonic, before the database was asked */
     int code;        /* 0, ERR_NOT_FOUND, ERR_IO ... */
     struct store_key key;
     char text[160]; /* why, if code is not 0 */

@@ -77,8 +77,9 @@ static void remember_use(struct store_writer *w, const struct store_key *key, in
 
 static void find_key(struct store_writer *w, const struct operation *op)
 {
-    struct store_answer a = {.number = op->number};
+    struct store_answer a = {.number = op->number, .read_ms = clock_mono_ms()};
     struct error e = {.text = ""};
+    memcpy(a.hash, op->hash, STORE_HASH_BYTES);
     a.code = store_key_find(w->store, op->hash, &a.key, &e);
     if (a.code == 0)
         remember_use(w, &a.key, clock_unix_ms());

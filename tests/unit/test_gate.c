@@ -14,9 +14,10 @@
 #include <sqlite3.h>
 
 #include "base/clock.h"
+#include "gate/cache.h"
 #include "gate/gate.h"
 
-enum { PATH_BYTES = 512, WAIT_S = 60, EXPIRES_MS = 5000 };
+enum { PATH_BYTES = 512, WAIT_S = 60, EXPIRES_MS = 5000, CACHE_MS = 1000 };
 
 struct bench {
     char dir[PATH_BYTES / 2], db[PATH_BYTES];
@@ -30,11 +31,16 @@ struct bench {
         expiring[GATE_KEY_CHARS + 1];
 };
 
-static atomic_llong now_ms;
+static atomic_llong now_ms, mono_ms;
 
 static int64_t test_now(void)
 {
     return atomic_load(&now_ms);
+}
+
+static int64_t test_mono(void)
+{
+    return atomic_load(&mono_ms) * 1000;
 }
 
 static void on_pass(void *arg, uint64_t number, const struct gate_pass *pass)
@@ -67,6 +73,8 @@ static int open_bench(void **state)
     snprintf(b->db, sizeof b->db, "%s/moongate.db", b->dir);
     atomic_store(&now_ms, 1000);
     clock_set_unix_ms(test_now);
+    atomic_store(&mono_ms, 1000000);
+    clock_set_mono_us(test_mono);
     if (store_open(b->dir, &s, &e) != 0)
         fail_msg("%s", e.text);
     add_key(s, &(struct store_key){.name = "good", .models = "a,b"}, b->good);
@@ -88,6 +96,7 @@ static int close_bench(void **state)
     store_writer_close(b->writer);
     event_base_free(b->base);
     clock_set_unix_ms(NULL);
+    clock_set_mono_us(NULL);
     unlink(b->db);
     int rc = rmdir(b->dir);
     free(b);
@@ -266,6 +275,114 @@ static void a_key_calls_the_models_of_its_list_or_all(void **state)
     assert_false(gate_allows_model(&key, "kimi-k2.5,kimi-k2-thinking"));
 }
 
+static void revoke_key(struct bench *b, const char *name)
+{
+    struct store *s;
+    struct store_key key;
+    assert_int_equal(store_open(b->dir, &s, NULL), 0);
+    assert_int_equal(store_key_revoke(s, name, 1, &key, NULL), 0);
+    store_close(s);
+}
+
+static void a_good_key_is_remembered_for_the_time_that_is_set(void **state)
+{
+    struct bench *b = *state;
+    char header[256];
+    struct gate_pass now;
+    snprintf(header, sizeof header, "Bearer %s", b->good);
+    gate_set_cache(b->gate, CACHE_MS);
+    assert_int_equal(check(b, "Bearer %s", b->good), GATE_OK);
+    assert_int_equal(b->passes, 1);
+    revoke_key(b, "good");
+    atomic_fetch_add(&mono_ms, CACHE_MS - 1);
+    assert_true(gate_check(b->gate, 1, header, &now));
+    assert_int_equal(now.verdict, GATE_OK);
+    assert_int_equal(now.key.id, b->pass.key.id);
+    assert_string_equal(now.key.name, "good");
+    assert_string_equal(now.key.models, "a,b");
+    assert_string_equal(now.key.prefix, b->pass.key.prefix);
+    atomic_fetch_add(&mono_ms, 1);
+    assert_int_equal(check(b, "Bearer %s", b->good), GATE_UNKNOWN);
+    assert_int_equal(b->passes, 2);
+}
+
+static void a_look_up_renews_what_is_remembered(void **state)
+{
+    struct bench *b = *state;
+    gate_set_cache(b->gate, CACHE_MS);
+    for (int i = 1; i <= 3; i++) {
+        assert_int_equal(check(b, "Bearer %s", b->good), GATE_OK);
+        assert_int_equal(check(b, "Bearer %s", b->good), GATE_OK);
+        assert_int_equal(b->passes, i);
+        atomic_fetch_add(&mono_ms, CACHE_MS);
+    }
+}
+
+static void a_key_that_is_remembered_still_expires_at_its_time(void **state)
+{
+    struct bench *b = *state;
+    gate_set_cache(b->gate, CACHE_MS);
+    assert_int_equal(check(b, "Bearer %s", b->expiring), GATE_OK);
+    atomic_store(&now_ms, EXPIRES_MS - 1);
+    assert_int_equal(check(b, "Bearer %s", b->expiring), GATE_OK);
+    assert_int_equal(b->passes, 1);
+    atomic_store(&now_ms, EXPIRES_MS);
+    assert_int_equal(check(b, "Bearer %s", b->expiring), GATE_EXPIRED);
+}
+
+static void what_is_refused_is_not_remembered(void **state)
+{
+    struct bench *b = *state;
+    gate_set_cache(b->gate, CACHE_MS);
+    for (int i = 1; i <= 2; i++) {
+        assert_int_equal(check(b, "Bearer %s", b->revoked), GATE_UNKNOWN);
+        assert_int_equal(check(b, "Bearer %s", b->disabled), GATE_DISABLED);
+        assert_int_equal(b->passes, 2 * i);
+    }
+}
+
+static void without_a_time_every_key_is_looked_up(void **state)
+{
+    struct bench *b = *state;
+    assert_int_equal(check(b, "Bearer %s", b->good), GATE_OK);
+    assert_int_equal(check(b, "Bearer %s", b->good), GATE_OK);
+    assert_int_equal(b->passes, 2);
+    gate_set_cache(b->gate, CACHE_MS);
+    assert_int_equal(check(b, "Bearer %s", b->good), GATE_OK);
+    assert_int_equal(b->passes, 3);
+    gate_set_cache(b->gate, 0);
+    revoke_key(b, "good");
+    assert_int_equal(check(b, "Bearer %s", b->good), GATE_UNKNOWN);
+    assert_int_equal(b->passes, 4);
+}
+
+static void at_its_bound_the_cache_forgets_what_was_read_first(void **state)
+{
+    struct key_cache *c = key_cache_new(3);
+    struct store_key key = {.name = "k"}, found;
+    uint8_t hash[5][STORE_HASH_BYTES] = {{0}};
+    (void)state;
+    for (int i = 0; i < 5; i++) {
+        hash[i][STORE_HASH_BYTES - 1] = (uint8_t)i; /* all in one bucket */
+        key.id = i;
+        key_cache_put(c, hash[i], &key, i);
+    }
+    for (int i = 0; i < 5; i++) {
+        assert_int_equal(key_cache_find(c, hash[i], -1, &found), i >= 2);
+        assert_true(i < 2 || found.id == i);
+    }
+    key_cache_put(c, hash[2], &key, 10); /* read anew: now the youngest */
+    key_cache_put(c, hash[0], &key, 11);
+    assert_true(key_cache_find(c, hash[2], -1, &found));
+    assert_false(key_cache_find(c, hash[3], -1, &found));
+    key_cache_drop(c, hash[2]);
+    key_cache_drop(c, hash[2]);
+    assert_false(key_cache_find(c, hash[2], -1, &found));
+    assert_false(key_cache_find(c, hash[0], 11, &found));
+    key_cache_free(c);
+    key_cache_free(NULL);
+}
+
 #define TEST(name) cmocka_unit_test_setup_teardown(name, open_bench, close_bench)
 
 int main(void)
@@ -283,6 +400,12 @@ int main(void)
         TEST(a_key_expires_at_its_time),
         TEST(a_store_that_fails_is_unavailable_and_recovers),
         TEST(a_queue_that_is_full_is_unavailable_at_once),
+        TEST(a_good_key_is_remembered_for_the_time_that_is_set),
+        TEST(a_look_up_renews_what_is_remembered),
+        TEST(a_key_that_is_remembered_still_expires_at_its_time),
+        TEST(what_is_refused_is_not_remembered),
+        TEST(without_a_time_every_key_is_looked_up),
+        cmocka_unit_test(at_its_bound_the_cache_forgets_what_was_read_first),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }
