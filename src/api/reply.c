@@ -225,13 +225,16 @@ void api_models_open(struct buf *b)
 
 void api_models_row(struct buf *b, const struct api_model *m, bool first)
 {
+    const char *images = m->images ? "true" : "false";
+
     buf_adds(b, first ? "{\"id\":" : ",{\"id\":");
     write_cstring(b, m->id);
     buf_addf(b,
              ",\"object\":\"model\",\"created\":%" PRId64
              ",\"owned_by\":\"moongate\",\"context_length\":%" PRId64
-             ",\"supports_image_in\":false,\"supports_video_in\":false,\"supports_reasoning\":%s}",
-             m->created, m->context_tokens, m->thinking == API_THINKING_NEVER ? "false" : "true");
+             ",\"supports_image_in\":%s,\"supports_video_in\":%s,\"supports_reasoning\":%s}",
+             m->created, m->context_tokens, images, images,
+             m->thinking == API_THINKING_NEVER ? "false" : "true");
 }
 
 void api_models_close(struct buf *b)

@@ -182,6 +182,7 @@ static void the_model_list_tells_context_and_abilities(void **state)
     api_models_row(&b, &m, true);
     m.id = "plain";
     m.thinking = API_THINKING_NEVER;
+    m.images = true;
     api_models_row(&b, &m, false);
     api_models_close(&b);
     assert_string_equal(
@@ -189,8 +190,8 @@ static void the_model_list_tells_context_and_abilities(void **state)
                 "\"created\":1,\"owned_by\":\"moongate\",\"context_length\":2048,"
                 "\"supports_image_in\":false,\"supports_video_in\":false,"
                 "\"supports_reasoning\":true},{\"id\":\"plain\",\"object\":\"model\",\"created\":1,"
-                "\"owned_by\":\"moongate\",\"context_length\":2048,\"supports_image_in\":false,"
-                "\"supports_video_in\":false,\"supports_reasoning\":false}]}");
+                "\"owned_by\":\"moongate\",\"context_length\":2048,\"supports_image_in\":true,"
+                "\"supports_video_in\":true,\"supports_reasoning\":false}]}");
     buf_done(&b);
 }
 
