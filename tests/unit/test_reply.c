@@ -14,7 +14,7 @@
 
 static const struct api_head HEAD = {"chatcmpl-b5d9e1b799c137e3", 1770991864, "kimi-k2.5",
                                      "moongate-nano"};
-static const struct api_usage USAGE = {9, 4, 184, 150};
+static const struct api_usage USAGE = {9, 4, 184, 150, API_USAGE_ENGINE};
 
 #define USAGE_JSON                                                                                 \
     "{\"prompt_tokens\":9,\"completion_tokens\":184,\"total_tokens\":193,\"cached_tokens\":4,"     \
