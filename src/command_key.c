@@ -37,7 +37,9 @@ static const char list_help[] =
     "Usage: moongate key list [OPTION]...\n"
     "Lists the keys, oldest first.\n\n" COMMON_HELP "  --json          as JSON\n";
 static const char revoke_help[] = "Usage: moongate key revoke [OPTION]... ID|NAME\n"
-                                  "Makes a key invalid, for good.\n\n" COMMON_HELP;
+                                  "Makes a key invalid, for good. A serving process refuses it "
+                                  "within its limits.key_cache\n"
+                                  "(1 s by default).\n\n" COMMON_HELP;
 
 enum { MAX_DAYS = 36500, WIDTH = 9, TIME_CHARS = 20 };
 

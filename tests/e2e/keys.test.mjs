@@ -78,6 +78,29 @@ describe('keys', () => {
     }
   });
 
+  it('are looked up for every call where key_cache is 0', async () => {
+    const strict = await Server.start({ set: { 'limits.key_cache': '0' } });
+    try {
+      const key = await strict.key({ name: 'gone' });
+      assert.equal((await strict.chat(key, short)).status, 200);
+      const { code, stderr } = await strict.command('key', 'revoke', 'gone');
+      assert.equal(code, 0, stderr);
+      const answer = await strict.chat(key, short);
+      assert.equal(answer.status, 401);
+      assert.equal(answer.json.error.code, 'invalid_token');
+    } finally {
+      await strict.stop();
+    }
+  });
+
+  it('are refused soon after they are revoked, however often they are used', async () => {
+    const key = await server.key({ name: 'busy' });
+    assert.equal((await server.chat(key, short)).status, 200);
+    await server.command('key', 'revoke', 'busy');
+    const refused = async () => (await server.call('GET', '/v1/models', { key })).status === 401;
+    await until(refused, 'the busy key to be refused');
+  });
+
   it('tell their last use', async () => {
     const key = await server.key({ name: 'used' });
     const used = async () => (await list()).find((row) => row.name === 'used').last_used;
