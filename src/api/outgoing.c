@@ -227,13 +227,18 @@ static int copy_kwarg(void *arg, const char *key, const struct json *v)
     return 0;
 }
 
-/* The client's object, where there is one, with the switch under both of its names; what the
- * client says itself stands. */
+/* The client's object, where there is one, with the switch under both of its names. What the
+ * client says itself stands, also for the other name: readers think if either is true. */
 static void add_kwargs(struct writing *w, const struct json *root)
 {
     const struct json *given = field_get(root, "chat_template_kwargs");
+    bool value = w->request->thinking;
     size_t outer;
 
+    for (size_t i = 0; i < sizeof switches / sizeof switches[0]; i++) {
+        const struct json *v = field_get(given, switches[i]);
+        value = json_kind(v) == JSON_BOOL ? json_bool(v) : value;
+    }
     add_key(w, "chat_template_kwargs");
     outer = w->n;
     w->n = 0;
@@ -241,7 +246,7 @@ static void add_kwargs(struct writing *w, const struct json *root)
     json_each(given, copy_kwarg, w);
     for (size_t i = 0; i < sizeof switches / sizeof switches[0]; i++) {
         if (field_get(given, switches[i]) == NULL) {
-            add_bool(w, switches[i], w->request->thinking);
+            add_bool(w, switches[i], value);
         }
     }
     buf_addc(w->b, '}');

@@ -256,6 +256,11 @@ static void thinking_is_also_a_template_argument_on_request(void **state)
           KWARGS("\"enable_thinking\":true,\"thinking\":true"));
     check("\"chat_template_kwargs\":null", &m, &o,
           KWARGS("\"thinking\":true,\"enable_thinking\":true"));
+    m.strict = true; /* which leaves these members to the upstream */
+    check(KWARGS("\"thinking\":false"), &m, &o,
+          KWARGS("\"thinking\":false,\"enable_thinking\":false"));
+    check(KWARGS("\"enable_thinking\":false,\"thinking\":true"), &m, &o,
+          KWARGS("\"enable_thinking\":false,\"thinking\":true"));
     m.thinking = API_THINKING_OFF;
     check("", &m, &o, KWARGS("\"thinking\":false,\"enable_thinking\":false"));
     m.thinking = API_THINKING_NEVER;
