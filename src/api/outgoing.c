@@ -78,7 +78,7 @@ static void write_max_tokens(struct writing *w, const char *key, const struct js
 }
 
 /* The lenient profile takes any value and leaves it to the upstream; the strict one has taken
- * none but the model's. */
+ * none but the model's. Not so `n`: the client waits for so many choices. */
 static void write_sampling(struct writing *w, const char *key, const struct json *v)
 {
     if (w->model->strict || !w->model->fixed_sampling) {
@@ -158,7 +158,6 @@ static const struct {
     {"max_completion_tokens", write_max_tokens},
     {"temperature", write_sampling},
     {"top_p", write_sampling},
-    {"n", write_sampling},
     {"presence_penalty", write_sampling},
     {"frequency_penalty", write_sampling},
     {"stop", write_stop},

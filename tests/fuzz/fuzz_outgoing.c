@@ -91,9 +91,10 @@ static void check_read(const struct api_request *before, const struct api_reques
     must(after->thinking == before->thinking);
     must(after->upstream_only.kind == before->upstream_only.kind);
     if (m->strict || !m->fixed_sampling)
-        must(after->choices == before->choices && after->temperature == before->temperature);
+        must(after->temperature == before->temperature && after->top_p == before->top_p);
     else
-        must(after->choices == 1 && !after->has_temperature);
+        must(!after->has_temperature && after->presence_penalty == 0);
+    must(after->choices == before->choices);
 }
 
 static void check(const struct json *root, const struct api_model *m, const struct outgoing *o)
