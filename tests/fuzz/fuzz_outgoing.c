@@ -42,7 +42,6 @@ static int is_named(const char *key)
                                         "stream_options",
                                         "max_tokens",
                                         "max_completion_tokens",
-                                        "n",
                                         "temperature",
                                         "top_p",
                                         "stop",
