@@ -239,7 +239,7 @@ describe('the health of a backend', () => {
     const script = (request, wire) =>
       (request.method === 'GET' ? models : refuse(500, openaiError('boom')))(request, wire);
     await withUpstreams([script], async (first) => {
-      const routing = { tries: 1, failures: 1, open: '60s', probe: '100ms' };
+      const routing = { tries: 1, failures: 1, open: '60s', probe: '1s' };
       const up = { upstream: first, prefix: '/api/v1' };
       await withGateway({ backends: { first: up }, routing }, async (server, key) => {
         assert.equal((await server.chat(key, hello)).status, 502);
