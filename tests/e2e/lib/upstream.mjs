@@ -68,10 +68,7 @@ class Wire {
   raw(bytes) {
     if (!this.open) return Promise.resolve();
     this.sent += Buffer.byteLength(bytes);
-    return new Promise((resolve) => {
-      this.socket.write(bytes, () => resolve());
-      this.socket.once('close', resolve);
-    });
+    return new Promise((resolve) => this.socket.write(bytes, () => resolve()));
   }
 
   /** The head. Without content-length or `connection: close` the body comes in chunks. */
@@ -151,10 +148,7 @@ class StreamWire {
   chunk(bytes) {
     if (!this.open) return Promise.resolve();
     this.sent += Buffer.byteLength(bytes);
-    return new Promise((resolve) => {
-      this.stream.write(bytes, () => resolve());
-      this.stream.once('close', resolve);
-    });
+    return new Promise((resolve) => this.stream.write(bytes, () => resolve()));
   }
 
   event(value) {
