@@ -25,13 +25,16 @@ struct config *config_new(void)
     c->arena = arena_new();
     option_set_defaults(&config_options, c, c->arena);
     c->models = arena_alloc(c->arena, config_n_default_models * sizeof *c->models);
-    for (; c->n_models < config_n_default_models; c->n_models++)
-        config_default_model(config_default_models[c->n_models].id, &c->models[c->n_models],
-                             c->arena);
+    for (; c->n_models < config_n_default_models; c->n_models++) {
+        struct config_model *m = &c->models[c->n_models];
+        config_default_model(config_default_models[c->n_models].id, m, c->arena);
+        config_route_to(m, "local", c->arena);
+    }
     c->backends = arena_alloc(c->arena, sizeof *c->backends);
     c->n_backends = 1;
     option_set_defaults(&config_backend_options, c->backends, c->arena);
-    c->backends->name = "local";
+    c->backends->name = arena_strndup(c->arena, "local", strlen("local"));
+    c->backends->upstream.name = c->backends->name;
     return c;
 }
 
@@ -39,6 +42,11 @@ void config_free(struct config *c)
 {
     if (!c)
         return;
+    for (size_t i = 0; i < c->n_backends; i++) {
+        char *key = c->backends[i].upstream.key;
+        if (key)
+            explicit_bzero(key, strlen(key));
+    }
     arena_free(c->arena);
     free(c);
 }
@@ -145,6 +153,16 @@ static int read_override(struct config *c, const struct config_override *v, stru
                      g.best ? "; did you mean " : "", g.best ? g.best : "", g.best ? "?" : "");
 }
 
+/* What no single option can tell. */
+static int check_whole(const struct config *c, struct error *e)
+{
+    if (c->routing.open_max_ms < c->routing.open_ms)
+        return error_set(e, ERR_INVALID,
+                         "routing.open_max: %d ms is less than routing.open, which is %d ms",
+                         c->routing.open_max_ms, c->routing.open_ms);
+    return 0;
+}
+
 int config_read(const char *file, const struct config_override *overrides, size_t n,
                 struct config **out, struct error *e)
 {
@@ -154,6 +172,8 @@ int config_read(const char *file, const struct config_override *overrides, size_
         rc = read_environment(c, e);
     for (size_t i = 0; i < n && rc == 0; i++)
         rc = read_override(c, &overrides[i], e);
+    if (rc == 0)
+        rc = check_whole(c, e);
     if (rc) {
         config_free(c);
         return rc;
@@ -171,17 +191,23 @@ const struct config_model *config_model(const struct config *c, const char *id)
     return NULL;
 }
 
-static bool backends_equal(const struct config *a, const struct config *b)
+const struct config_backend *config_backend(const struct config *c, const char *name)
 {
-    if (a->n_backends != b->n_backends)
-        return false;
-    for (size_t i = 0; i < a->n_backends; i++) {
-        for (size_t k = 0; k < config_backend_options.n; k++) {
-            if (!option_equal(&config_backend_options.rows[k], &a->backends[i], &b->backends[i]))
-                return false;
-        }
+    for (size_t i = 0; i < c->n_backends; i++) {
+        if (strcmp(c->backends[i].name, name) == 0)
+            return &c->backends[i];
     }
-    return true;
+    return NULL;
+}
+
+/* The name of the engine as a backend; "" if it is none. */
+static const char *local_name(const struct config *c)
+{
+    for (size_t i = 0; i < c->n_backends; i++) {
+        if (c->backends[i].kind == CONFIG_LOCAL)
+            return c->backends[i].name;
+    }
+    return "";
 }
 
 void config_needs_restart(const struct config *running, const struct config *fresh, struct buf *b)
@@ -194,6 +220,6 @@ void config_needs_restart(const struct config *running, const struct config *fre
         buf_addf(b, "%s%s", separator, o->name);
         separator = ", ";
     }
-    if (!backends_equal(running, fresh))
+    if (strcmp(local_name(running), local_name(fresh)) != 0) /* the engine starts with us */
         buf_addf(b, "%sbackends", separator);
 }

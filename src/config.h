@@ -71,10 +71,13 @@ struct config_override {
 int config_read(const char *file, const struct config_override *overrides, size_t n,
                 struct config **out, struct error *e);
 void config_free(struct config *c);
-const struct config_model *config_model(const struct config *c, const char *id); /* NULL */
+const struct config_model *config_model(const struct config *c, const char *id);       /* NULL */
 const struct config_backend *config_backend(const struct config *c, const char *name); /* NULL */
-/* The configuration in force, as YAML. No secret is printed. */
+/* The configuration in force, as YAML that can be read again. No secret is printed: header fields
+ * of a backend and a proxy's password are left out, a comment says so. */
 void config_show(const struct config *c, struct buf *b);
+/* What works and is hardly meant, a line each; nothing if all is well. */
+void config_warnings(const struct config *c, struct buf *b);
 /* The table as text: name, range, default, reloadable, help (for --help and the docs). */
 void config_help(struct buf *b);
 /* A written-out moongate.yaml with the defaults and a comment each. */

@@ -5,7 +5,7 @@
 #include "config_option.h"
 
 #include "base/json.h"
-#include "base/utf8.h"
+#include "config_form.h"
 
 #include <errno.h>
 #include <math.h>
@@ -18,7 +18,7 @@
 #define LETTERS "abcdefghijklmnopqrstuvwxyzABCDEFGHIJKLMNOPQRSTUVWXYZ"
 #define DIGITS  "0123456789"
 
-enum { TEXT_BYTES = 4096, GUESS_BYTES = 64 };
+enum { TEXT_BYTES = 4096, NAME_BYTES = 128, GUESS_BYTES = 64 };
 
 struct unit {
     const char *name;
@@ -106,7 +106,28 @@ void option_guess_table(struct option_guess *g, const struct option_table *t)
 
 static const struct unit *units_of(enum option_kind kind)
 {
-    return kind == OPTION_BYTES ? byte_units : kind == OPTION_MS ? time_units : NULL;
+    return kind == OPTION_BYTES                              ? byte_units
+           : kind == OPTION_MS || kind == OPTION_MS_OR_NEVER ? time_units
+                                                             : NULL;
+}
+
+static bool is_text(enum option_kind kind)
+{
+    return kind == OPTION_TEXT || kind == OPTION_NAME || kind == OPTION_ADDRESS ||
+           kind == OPTION_WORD || kind == OPTION_URL || kind == OPTION_PREFIX ||
+           kind == OPTION_PROXY || kind == OPTION_VARIABLE || kind == OPTION_FILE;
+}
+
+/* Where people put a key or a password by mistake: what stands there is not repeated. */
+static bool may_be_secret(enum option_kind kind)
+{
+    return kind == OPTION_URL || kind == OPTION_PROXY || kind == OPTION_VARIABLE ||
+           kind == OPTION_FILE;
+}
+
+static size_t most_bytes(const struct config_option *o)
+{
+    return o->max > 0 ? (size_t)o->max : o->kind == OPTION_NAME ? NAME_BYTES : TEXT_BYTES;
 }
 
 static void write_date(double seconds, struct buf *b)
@@ -146,6 +167,13 @@ static void write_number(const struct config_option *o, double v, struct buf *b)
         buf_addf(b, "%.0f", v);
 }
 
+static void write_range(const struct config_option *o, struct buf *b)
+{
+    write_number(o, o->min, b);
+    buf_adds(b, " to ");
+    write_number(o, o->max, b);
+}
+
 void option_write_allowed(const struct config_option *o, struct buf *b)
 {
     switch (o->kind) {
@@ -153,10 +181,12 @@ void option_write_allowed(const struct config_option *o, struct buf *b)
         buf_adds(b, "true or false");
         break;
     case OPTION_TEXT:
-        buf_adds(b, "a text of at most 4096 bytes");
+        buf_addf(b, "a text of at most %zu bytes", most_bytes(o));
         break;
     case OPTION_NAME:
         buf_adds(b, "a name without spaces and commas");
+        if (o->max > 0)
+            buf_addf(b, " of at most %zu bytes", most_bytes(o));
         break;
     case OPTION_ADDRESS:
         buf_adds(b, "ADDR:PORT, [ADDR]:PORT or :PORT");
@@ -164,15 +194,35 @@ void option_write_allowed(const struct config_option *o, struct buf *b)
     case OPTION_DATE:
         buf_adds(b, "YYYY-MM-DD or Unix seconds");
         break;
+    case OPTION_URL:
+        buf_adds(b, "http://HOST:PORT or https://HOST:PORT, port and path optional, no user");
+        break;
+    case OPTION_PREFIX:
+        buf_adds(b, "empty, or a path like /v1");
+        break;
+    case OPTION_PROXY:
+        buf_adds(b, "empty, or http, https, socks4, socks4a, socks5 or socks5h://HOST:PORT");
+        break;
+    case OPTION_VARIABLE:
+        buf_adds(b, "empty, or the name of an environment variable");
+        break;
+    case OPTION_FILE:
+        buf_adds(b, "empty, or the path of a file");
+        break;
+    case OPTION_OTHER:
+        buf_adds(b, o->words[0]);
+        break;
+    case OPTION_MS_OR_NEVER:
+        buf_adds(b, "0, or ");
+        write_range(o, b);
+        break;
     case OPTION_ENUM:
     case OPTION_WORD:
         for (size_t i = 0; o->words[i]; i++)
             buf_addf(b, "%s%s", i == 0 ? "" : o->words[i + 1] ? ", " : " or ", o->words[i]);
         break;
     default:
-        write_number(o, o->min, b);
-        buf_adds(b, " to ");
-        write_number(o, o->max, b);
+        write_range(o, b);
     }
 }
 
@@ -180,14 +230,15 @@ static int refuse(const struct config_option *o, const char *text, const char *w
                   struct error *e)
 {
     char shown[OPTION_SHOWN_BYTES];
-    const char *hint = o->kind == OPTION_BYTES ? " (units: KiB, MiB, GiB, KB, MB, GB)"
-                       : o->kind == OPTION_MS  ? " (units: ms, s, m, h)"
-                                               : "";
+    const char *hint = units_of(o->kind) == byte_units ? " (units: KiB, MiB, GiB, KB, MB, GB)"
+                       : units_of(o->kind)             ? " (units: ms, s, m, h)"
+                                                       : "";
     struct buf b;
     buf_init(&b, 1024);
     option_write_allowed(o, &b);
-    int rc = error_set(e, ERR_INVALID, "%s: %s is not allowed; allowed: %s%s", where,
-                       option_shown(text, shown), b.data, hint);
+    int rc =
+        error_set(e, ERR_INVALID, "%s: %s is not allowed; allowed: %s%s", where,
+                  may_be_secret(o->kind) ? "this value" : option_shown(text, shown), b.data, hint);
     buf_done(&b);
     return rc;
 }
@@ -199,8 +250,10 @@ static int refuse_range(const struct config_option *o, const char *text, double 
     struct buf b;
     buf_init(&b, 1024);
     write_number(o, v > o->max ? o->max : o->min, &b);
-    int rc = error_set(e, ERR_INVALID, "%s: %s is %s allowed %s", where, option_shown(text, shown),
-                       v > o->max ? "above the greatest" : "below the least", b.data);
+    int rc =
+        error_set(e, ERR_INVALID, "%s: %s is %s allowed %s%s", where, option_shown(text, shown),
+                  v > o->max ? "above the greatest" : "below the least", b.data,
+                  o->kind == OPTION_MS_OR_NEVER ? "; 0 is allowed too" : "");
     buf_done(&b);
     return rc;
 }
@@ -240,7 +293,7 @@ static bool read_number(const struct config_option *o, const char *text, double 
     double v = strtod(text, NULL);
     *out = v;
     if (*s == '\0') /* a time without a unit could mean seconds or milliseconds: 0 is safe */
-        return o->kind != OPTION_MS || v == 0;
+        return units != time_units || v == 0;
     if (o->kind == OPTION_DATE)
         return read_date(text, out);
     for (; units && units->name; units++) {
@@ -298,7 +351,7 @@ static const char *get_text(const struct config_option *o, const void *object)
 {
     const char *s;
     memcpy(&s, (const char *)object + o->offset, sizeof s);
-    return s;
+    return s ? s : "";
 }
 
 static void put_text(const struct config_option *o, void *object, const char *text,
@@ -317,45 +370,6 @@ static int word_index(const struct config_option *o, const char *text)
     return -1;
 }
 
-/* UTF-8 that can be written back into YAML and into a log line: no control characters (also
- * U+0080 to U+009F), neither U+FFFE nor U+FFFF. */
-static bool text_is_clean(const char *s)
-{
-    size_t len = strlen(s);
-    if (len > TEXT_BYTES)
-        return false;
-    for (int n; len > 0; s += n, len -= (size_t)n) {
-        n = utf8_char(s, len);
-        if (n < 1 || (n == 1 && ((unsigned char)*s < 0x20 || *s == 0x7f)))
-            return false;
-        if (n == 2 && memcmp(s, "\xc2\xa0", 2) < 0)
-            return false;
-        if (n == 3 && memcmp(s, "\xef\xbf\xbe", 3) >= 0)
-            return false;
-    }
-    return true;
-}
-
-static bool name_is_clean(const char *s)
-{
-    return *s && strlen(s) <= 128 && !strpbrk(s, " ,") && text_is_clean(s);
-}
-
-/* Only the form: whether the address exists is known when the socket is bound. */
-static bool address_is_clean(const char *s)
-{
-    const char *colon = strrchr(s, ':');
-    if (!colon || colon - s > 255)
-        return false;
-    size_t digits = strspn(colon + 1, "0123456789");
-    if (digits == 0 || digits > 5 || colon[1 + digits] || strtol(colon + 1, NULL, 10) > 65535)
-        return false;
-    if (*s == '[')
-        return colon - s > 2 && colon[-1] == ']' &&
-               s + 1 + strspn(s + 1, LETTERS DIGITS ":.%-") == colon - 1;
-    return s + strspn(s, LETTERS DIGITS "._-") == colon;
-}
-
 int option_set(const struct config_option *o, void *object, const char *text, struct arena *arena,
                const char *where, struct error *e)
 {
@@ -364,13 +378,29 @@ int option_set(const struct config_option *o, void *object, const char *text, st
 
     switch (o->kind) {
     case OPTION_TEXT:
-        good = text_is_clean(text);
+    case OPTION_FILE:
+        good = form_text(text, most_bytes(o));
         break;
     case OPTION_NAME:
-        good = name_is_clean(text);
+        good = form_name(text, most_bytes(o)) || (!*text && o->fallback && !*o->fallback);
         break;
     case OPTION_ADDRESS:
-        good = address_is_clean(text);
+        good = form_address(text);
+        break;
+    case OPTION_URL:
+        good = !*text || form_url(text);
+        break;
+    case OPTION_PREFIX:
+        good = form_prefix(text);
+        break;
+    case OPTION_PROXY:
+        good = !*text || form_proxy(text);
+        break;
+    case OPTION_VARIABLE:
+        good = !*text || form_variable(text);
+        break;
+    case OPTION_OTHER: /* has a reader of its own */
+        good = false;
         break;
     case OPTION_WORD:
         good = word_index(o, text) >= 0;
@@ -385,14 +415,13 @@ int option_set(const struct config_option *o, void *object, const char *text, st
         break;
     default:
         good = read_number(o, text, &v);
-        if (good && (v < o->min || v > o->max))
+        if (good && (v < o->min || v > o->max) && !(o->kind == OPTION_MS_OR_NEVER && v == 0))
             return refuse_range(o, text, v, where, e);
         good = good && (o->kind == OPTION_NUMBER || v == floor(v));
     }
     if (!good)
         return refuse(o, text, where, e);
-    if (o->kind == OPTION_TEXT || o->kind == OPTION_NAME || o->kind == OPTION_ADDRESS ||
-        o->kind == OPTION_WORD)
+    if (is_text(o->kind))
         put_text(o, object, text, arena);
     else
         put_number(o, object, v);
@@ -408,7 +437,7 @@ void option_set_defaults(const struct option_table *t, void *object, struct aren
 }
 
 /* A plain scalar where no reader of YAML can take it for something else, quotes otherwise. */
-static void write_text(const char *s, struct buf *b)
+void option_write_string(const char *s, struct buf *b)
 {
     bool plain = *s && (strchr(LETTERS, *s) || strncmp(s, "./", 2) == 0 || *s == '/') &&
                  s[strspn(s, LETTERS DIGITS "_./-")] == '\0' && strcasecmp(s, "null") != 0;
@@ -418,12 +447,33 @@ static void write_text(const char *s, struct buf *b)
         json_write_string(b, s, strlen(s));
 }
 
+/* Name and password of a proxy are not written. */
+static void write_proxy(const char *s, struct buf *b)
+{
+    size_t begin, user = form_proxy_user(s, &begin);
+    struct buf clean;
+    buf_init(&clean, TEXT_BYTES);
+    buf_add(&clean, s, begin);
+    buf_adds(&clean, s + begin + user);
+    option_write_string(clean.data ? clean.data : "", b);
+    buf_done(&clean);
+}
+
 void option_write(const struct config_option *o, const void *object, struct buf *b)
 {
     switch (o->kind) {
     case OPTION_TEXT:
     case OPTION_NAME:
-        write_text(get_text(o, object), b);
+    case OPTION_URL:
+    case OPTION_PREFIX:
+    case OPTION_VARIABLE:
+    case OPTION_FILE:
+        option_write_string(get_text(o, object), b);
+        break;
+    case OPTION_PROXY:
+        write_proxy(get_text(o, object), b);
+        break;
+    case OPTION_OTHER: /* has a writer of its own */
         break;
     case OPTION_ADDRESS: /* its form leaves one meaning, except for some first letters */
         if (strchr("[:.-", *get_text(o, object)))
@@ -447,8 +497,7 @@ void option_write(const struct config_option *o, const void *object, struct buf 
 
 bool option_equal(const struct config_option *o, const void *a, const void *b)
 {
-    if (o->kind == OPTION_TEXT || o->kind == OPTION_NAME || o->kind == OPTION_ADDRESS ||
-        o->kind == OPTION_WORD)
+    if (is_text(o->kind))
         return strcmp(get_text(o, a), get_text(o, b)) == 0;
     return get_number(o, a) == get_number(o, b);
 }

@@ -1,8 +1,8 @@
 /*
  * One row of an option table: how the text of a value becomes a field of a struct, and back.
  *
- * The three tables (the options, a model, a backend) are in config_table.h. What a row says is
- * all that the parser, the written-out file, the help and the check for a restart know of it.
+ * The tables (the options, a model, its routes, a backend) are in config_table.h. What a row says
+ * is all that the parser, the written-out file, the help and the check for a restart know of it.
  * Pure; any thread.
  */
 #ifndef MOONGATE_CONFIG_OPTION_H
@@ -22,18 +22,26 @@ enum option_kind {
     OPTION_NUMBER, /* a double */
     OPTION_BOOL,
     OPTION_TEXT,
-    OPTION_NAME,    /* a text without spaces and commas, not empty */
-    OPTION_ADDRESS, /* ADDR:PORT */
-    OPTION_DATE,    /* 2026-01-27, or Unix seconds */
-    OPTION_ENUM,    /* one of words; kept as its index */
-    OPTION_WORD     /* one of words; kept as text */
+    OPTION_NAME,        /* a text without spaces and commas, not empty */
+    OPTION_ADDRESS,     /* ADDR:PORT */
+    OPTION_DATE,        /* 2026-01-27, or Unix seconds */
+    OPTION_ENUM,        /* one of words; kept as its index */
+    OPTION_WORD,        /* one of words; kept as text */
+    OPTION_MS_OR_NEVER, /* as OPTION_MS, and 0 whatever the least time is */
+    OPTION_URL,         /* of a server, or empty */
+    OPTION_PREFIX,      /* a path, or empty */
+    OPTION_PROXY,       /* may hold a password, which is never written */
+    OPTION_VARIABLE,    /* the name of an environment variable, or empty */
+    OPTION_FILE,        /* a path, or empty */
+    OPTION_OTHER        /* no single value: a list or a mapping with a reader and a writer of its
+                           own, which words[0] describes. No field, no default */
 };
 
 struct config_option {
     const char *name;
     enum option_kind kind;
-    size_t offset, bytes; /* of the field; numbers may be 1, 4 or 8 bytes wide */
-    double min, max;
+    size_t offset, bytes;     /* of the field; numbers may be 1, 4 or 8 bytes wide */
+    double min, max;          /* of a text: max is its length in bytes, 0 the usual */
     const char *fallback;     /* the default, as it would be written */
     const char *const *words; /* ends in NULL */
     bool reload;              /* SIGHUP may change it */
@@ -52,6 +60,8 @@ const struct config_option *option_find(const struct option_table *t,
 int option_set(const struct config_option *o, void *object, const char *text, struct arena *arena,
                const char *where, struct error *e);
 void option_set_defaults(const struct option_table *t, void *object, struct arena *arena);
+/* A text as a YAML scalar. */
+void option_write_string(const char *s, struct buf *b);
 /* The field as a YAML scalar. */
 void option_write(const struct config_option *o, const void *object, struct buf *b);
 /* "1KiB to 1GiB", "debug, info, warn or error": what may stand there. */

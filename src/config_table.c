@@ -15,7 +15,10 @@
 #define FIELD(type, member) offsetof(struct type, member), sizeof(((struct type *)0)->member)
 #define CONFIG(member)      FIELD(config, member)
 #define MODEL(member)       FIELD(config_model, member)
+#define ROUTE(member)       FIELD(route, member)
 #define BACKEND(member)     FIELD(config_backend, member)
+#define UPSTREAM(member)    BACKEND(upstream.member)
+#define NO_FIELD            0, 0
 
 static const char *const log_levels[] = {"debug", "info", "warn", "error", NULL};
 static const char *const log_formats[] = {"text", "json", NULL};
@@ -24,6 +27,11 @@ static const char *const kernel_sets[] = {"auto", "scalar", "avx2", "avx512", "a
 static const char *const yarn_betas[] = {"llama", "file", NULL};
 static const char *const thinkings[] = {"never", "off", "on", "always", NULL};
 static const char *const backend_kinds[] = {"local", "openai", NULL};
+static const char *const http2_uses[] = {"auto", "off", "prior", NULL}; /* enum upstream_http2 */
+static const char *const a_default_model[] = {"the id of a default model", NULL};
+static const char *const a_route_list[] = {"a list of mappings", NULL};
+static const char *const a_header_map[] = {"a mapping of names and values", NULL};
+static const char *const a_header_list[] = {"a list of names", NULL};
 
 static const struct config_option options[] = {
     {"listen", OPTION_ADDRESS, CONFIG(listen), 0, 0, "127.0.0.1:8080", NULL, false,
@@ -74,6 +82,32 @@ static const struct config_option options[] = {
      "How long running calls may go on after SIGTERM."},
     {"limits.call_timeout", OPTION_MS, CONFIG(call_timeout_ms), 0, 24 * HOUR, "15m", NULL, true,
      "From a call's acceptance to the end of its reply; 0 for no limit."},
+    {"limits.key_cache", OPTION_MS, CONFIG(key_cache_ms), 0, 1 * HOUR, "1s", NULL, true,
+     "How long a good key is not looked up again; a revoked one is refused after that at the "
+     "latest."},
+
+    {"routing.tries", OPTION_INT, CONFIG(routing.tries), 1, 10, "3", NULL, true,
+     "Backends that one call may be given to before its reply begins, the first included."},
+    {"routing.queue", OPTION_INT, CONFIG(routing.queue_calls), 0, 100000, "256", NULL, true,
+     "Calls that may wait for a backend with room, all keys together."},
+    {"routing.queue_bytes", OPTION_BYTES, CONFIG(routing.queue_bytes), 64 * KIB, 16 * GIB, "64MiB",
+     NULL, true, "The sum of the requests that wait."},
+    {"routing.queue_timeout", OPTION_MS, CONFIG(routing.queue_ms), 0, 1 * HOUR, "30s", NULL, true,
+     "How long a call waits for a backend with room."},
+    {"routing.failures", OPTION_INT, CONFIG(routing.failures), 1, 1000, "5", NULL, true,
+     "Failures in a row after which a backend gets no calls for a while."},
+    {"routing.open", OPTION_MS, CONFIG(routing.open_ms), 100, 1 * HOUR, "1s", NULL, true,
+     "How long that is the first time; it doubles with every trial that fails."},
+    {"routing.open_max", OPTION_MS, CONFIG(routing.open_max_ms), 100, 24 * HOUR, "1m", NULL, true,
+     "How long that is at most."},
+    {"routing.rest_max", OPTION_MS, CONFIG(routing.rest_max_ms), 0, 1 * HOUR, "1m", NULL, true,
+     "The longest Retry-After of a backend that is respected."},
+    {"routing.affinity", OPTION_BOOL, CONFIG(routing.affinity), 0, 0, "true", NULL, true,
+     "The same conversation goes to the same backend, whose cache knows it."},
+    {"routing.load", OPTION_INT, CONFIG(routing.load_percent), 100, 1000, "125", NULL, true,
+     "Percent of its share that a backend may have before a conversation goes elsewhere."},
+    {"routing.probe", OPTION_MS_OR_NEVER, CONFIG(routing.probe_ms), 1 * SECOND, 1 * HOUR, "0", NULL,
+     true, "How often a backend that fails is asked for GET /models; 0 for never."},
 
     {"engine.gguf", OPTION_TEXT, CONFIG(engine.gguf), 0, 0, "", NULL, false,
      "The file of the weights; empty for the built-in model."},
@@ -96,6 +130,8 @@ static const struct config_option options[] = {
 };
 
 static const struct config_option model_options[] = {
+    {"like", OPTION_OTHER, NO_FIELD, 0, 0, NULL, a_default_model, true,
+     "Starts from the values of a model of the default list."},
     {"id", OPTION_NAME, MODEL(api.id), 0, 0, NULL, NULL, true, "The name that requests give."},
     {"context", OPTION_INT, MODEL(api.context_tokens), 16, 16777216, "262144", NULL, true,
      "Tokens that prompt and reply may have together."},
@@ -114,14 +150,73 @@ static const struct config_option model_options[] = {
      "With strict: temperature, top_p, n and the penalties cannot be changed."},
     {"max_tokens", OPTION_INT, MODEL(api.max_tokens), 0, 16777216, "0", NULL, true,
      "The default length of a reply; 0 takes what the context leaves."},
-    {"backend", OPTION_NAME, MODEL(backend), 0, 0, "local", NULL, true,
-     "The backend that answers; a name of the list below."},
+    {"images", OPTION_BOOL, MODEL(api.images), 0, 0, "false", NULL, true,
+     "Passes image, video and sound parts on to an upstream; false refuses them."},
+    {"tokenizer", OPTION_TEXT, MODEL(tokenizer), 0, 0, "", NULL, true,
+     "Counts what an upstream does not: engine, or a file, GGUF or tiktoken.model; empty "
+     "estimates."},
+    {"backend", OPTION_NAME, MODEL(backend), 0, CONFIG_BACKEND_BYTES, "", NULL, true,
+     "The backend that answers; empty for the one named local, or else the first of the list."},
+    {"backends", OPTION_OTHER, NO_FIELD, 0, 0, NULL, a_route_list, true,
+     "In place of `backend`, several of them, each with:"},
 };
 
+static const struct config_option route_options[] = {
+    {"name", OPTION_NAME, ROUTE(backend), 0, CONFIG_BACKEND_BYTES, NULL, NULL, true,
+     "A name of the list of backends."},
+    {"weight", OPTION_INT, ROUTE(weight), 1, 1000, "1", NULL, true,
+     "Its share of the calls among those of the same priority."},
+    {"priority", OPTION_INT, ROUTE(priority), 1, 100, "1", NULL, true,
+     "The lowest goes first; a higher one answers when all before it are full or failing."},
+    {"model", OPTION_TEXT, ROUTE(model), 0, 256, "", NULL, true,
+     "The name that this upstream knows the model by; empty for the id."},
+};
+
+/* The first CONFIG_SHARED_OPTIONS are of every kind, the others of openai alone. */
 static const struct config_option backend_options[] = {
-    {"name", OPTION_NAME, BACKEND(name), 0, 0, NULL, NULL, false, "The name that models give."},
-    {"kind", OPTION_ENUM, BACKEND(kind), 0, 0, "local", backend_kinds, false,
-     "local is the engine in this process."},
+    {"name", OPTION_NAME, BACKEND(name), 0, CONFIG_BACKEND_BYTES, NULL, NULL, true,
+     "The name that models give; local is for kind: local."},
+    {"kind", OPTION_ENUM, BACKEND(kind), 0, 0, "local", backend_kinds, true,
+     "local: the engine in this process, one at most; openai: a server, which alone has url and "
+     "below."},
+    {"concurrency", OPTION_INT, UPSTREAM(concurrency), 0, 100000, "0", NULL, true,
+     "Calls that it works on at once; 0 for no limit but the engine's own queue."},
+    {"url", OPTION_URL, UPSTREAM(url), 0, 0, "", NULL, true,
+     "Where the server is; a path in it is the prefix. Must be given."},
+    {"prefix", OPTION_PREFIX, UPSTREAM(prefix), 0, 0, "/v1", NULL, true,
+     "The path before /chat/completions."},
+    {"key_env", OPTION_VARIABLE, BACKEND(key_env), 0, 0, "", NULL, true,
+     "The environment variable that holds the key, sent as Authorization: Bearer."},
+    {"key_file", OPTION_FILE, BACKEND(key_file), 0, 0, "", NULL, true,
+     "A file of one line that holds the key, in place of key_env."},
+    {"headers", OPTION_OTHER, NO_FIELD, 0, 0, NULL, a_header_map, true,
+     "Header fields of every request; `config show` leaves them out, for values may be secrets."},
+    {"forward", OPTION_OTHER, NO_FIELD, 0, 0, NULL, a_header_list, true,
+     "Header fields of the client that are passed on; no others are."},
+    {"tls_verify", OPTION_BOOL, UPSTREAM(verify), 0, 0, "true", NULL, true,
+     "Checks the server's certificate."},
+    {"ca_file", OPTION_FILE, UPSTREAM(ca_file), 0, 0, "", NULL, true,
+     "Certificates (PEM) to check it against in place of the system's."},
+    {"http2", OPTION_ENUM, UPSTREAM(http2), 0, 0, "auto", http2_uses, true,
+     "auto: where TLS agrees on it; prior: also without TLS, for a server known to speak it."},
+    {"proxy", OPTION_PROXY, UPSTREAM(proxy), 0, 0, "", NULL, true,
+     "The way to the server; `config show` leaves user and password out."},
+    {"connect_timeout", OPTION_MS, UPSTREAM(connect_ms), 100, 1 * HOUR, "5s", NULL, true,
+     "For name, connection and TLS together."},
+    {"first_byte_timeout", OPTION_MS, UPSTREAM(first_byte_ms), 100, 1 * HOUR, "2m", NULL, true,
+     "Of a stream: from the request's end to its first byte."},
+    {"idle_timeout", OPTION_MS, UPSTREAM(idle_ms), 100, 1 * HOUR, "1m", NULL, true,
+     "Of a stream: between two bytes."},
+    {"total_timeout", OPTION_MS, UPSTREAM(total_ms), 0, 24 * HOUR, "0", NULL, true,
+     "Of one try; 0 for none but limits.call_timeout."},
+    {"event_bytes", OPTION_BYTES, UPSTREAM(event_bytes), 1 * KIB, 1 * GIB, "16MiB", NULL, true,
+     "The largest event of a stream."},
+    {"reply_bytes", OPTION_BYTES, UPSTREAM(reply_bytes), 1 * KIB, 1 * GIB, "64MiB", NULL, true,
+     "The largest whole reply."},
+    {"head_bytes", OPTION_BYTES, UPSTREAM(head_bytes), 1 * KIB, 256 * KIB, "64KiB", NULL, true,
+     "The header fields of a response."},
+    {"template_kwargs", OPTION_BOOL, UPSTREAM(template_kwargs), 0, 0, "false", NULL, true,
+     "Tells thinking or not also by chat_template_kwargs, as vLLM and SGLang read it."},
 };
 
 #define TABLE(rows)                                                                                \
@@ -130,6 +225,7 @@ static const struct config_option backend_options[] = {
     }
 const struct option_table config_options = TABLE(options);
 const struct option_table config_model_options = TABLE(model_options);
+const struct option_table config_route_options = TABLE(route_options);
 const struct option_table config_backend_options = TABLE(backend_options);
 
 /* Dates are those of the releases. */
@@ -146,6 +242,15 @@ const struct config_default_model config_default_models[] = {
 };
 const size_t config_n_default_models =
     sizeof config_default_models / sizeof config_default_models[0];
+
+void config_route_to(struct config_model *m, const char *backend, struct arena *arena)
+{
+    m->backend = arena_strndup(arena, backend, strlen(backend));
+    m->routes = arena_alloc(arena, sizeof *m->routes);
+    m->n_routes = 1;
+    option_set_defaults(&config_route_options, m->routes, arena);
+    m->routes->backend = m->backend;
+}
 
 bool config_default_model(const char *id, struct config_model *out, struct arena *arena)
 {

@@ -11,26 +11,8 @@
 #include <cmocka.h>
 
 #include "config.h"
+#include "config_rig.h"
 #include "config_table.h"
-#include "config_yaml.h"
-
-static struct config *parse(const char *yaml)
-{
-    struct error e;
-    struct config *c = config_new();
-    if (config_parse(c, "t.yaml", yaml, strlen(yaml), &e) != 0)
-        fail_msg("%s", e.text);
-    return c;
-}
-
-static void check_refused(const char *yaml, int code, const char *text)
-{
-    struct error e = {.text = ""};
-    struct config *c = config_new();
-    assert_int_equal(config_parse(c, "t.yaml", yaml, strlen(yaml), &e), code);
-    assert_string_equal(e.text, text);
-    config_free(c);
-}
 
 /* The text is in the message: for messages of libyaml, whose wording is not ours. */
 static void check_refused_with(const char *yaml, const char *part)
@@ -42,27 +24,19 @@ static void check_refused_with(const char *yaml, const char *part)
     config_free(c);
 }
 
-static char *shown(const struct config *c)
-{
-    struct buf b;
-    buf_init(&b, 1 << 20);
-    config_show(c, &b);
-    assert_false(b.failed);
-    return buf_take(&b, &(size_t){0});
-}
-
 static void every_default_is_a_value_that_its_row_allows(void **state)
 {
     const struct option_table *tables[] = {&config_options, &config_model_options,
-                                           &config_backend_options};
+                                           &config_route_options, &config_backend_options};
     struct arena *arena = arena_new();
     (void)state;
-    for (size_t t = 0; t < 3; t++) {
+    for (size_t t = 0; t < sizeof tables / sizeof tables[0]; t++) {
         for (size_t i = 0; i < tables[t]->n; i++) {
             const struct config_option *o = &tables[t]->rows[i];
             union {
                 struct config config;
                 struct config_model model;
+                struct route route;
                 struct config_backend backend;
             } object;
             struct error e = {.text = ""};
@@ -90,8 +64,23 @@ static void the_defaults_are_those_of_the_design(void **state)
     assert_string_equal(c->engine.gguf, "");
     assert_int_equal(c->engine.kv_tokens, 16384);
     assert_false(c->engine.kv_f32);
+    assert_int_equal(c->key_cache_ms, 1000);
+    assert_int_equal(c->routing.tries, 3);
+    assert_int_equal(c->routing.queue_calls, 256);
+    assert_int_equal(c->routing.queue_bytes, 64 << 20);
+    assert_int_equal(c->routing.queue_ms, 30000);
+    assert_int_equal(c->routing.failures, 5);
+    assert_int_equal(c->routing.open_ms, 1000);
+    assert_int_equal(c->routing.open_max_ms, 60000);
+    assert_int_equal(c->routing.rest_max_ms, 60000);
+    assert_true(c->routing.affinity);
+    assert_int_equal(c->routing.load_percent, 125);
+    assert_int_equal(c->routing.probe_ms, 0);
     assert_int_equal(c->n_models, 9);
     assert_int_equal(c->n_backends, 1);
+    assert_string_equal(c->backends[0].name, "local");
+    assert_int_equal(c->backends[0].kind, CONFIG_LOCAL);
+    assert_int_equal(c->backends[0].upstream.concurrency, 0);
     config_free(c);
 }
 
@@ -155,7 +144,8 @@ static void what_is_shown_can_be_read_again(void **state)
                              "engine: {gguf: \"null\", kv_type: f32, kernels: avx2}\n"
                              "models:\n"
                              "  - {id: \"on\", temperature: 0.123, created: 5, backend: b}\n"
-                             "backends: [{name: b}, {name: 'true'}]\n");
+                             "backends: [{name: b}, {name: 'true', kind: openai, url: 'http://a'}]"
+                             "\n");
     (void)state;
     char *first = shown(c);
     struct config *again = parse(first);
@@ -259,6 +249,8 @@ static void an_unknown_name_is_refused_with_the_nearest_known_one(void **state)
                   "t.yaml:1: body_bytes: unknown option; did you mean limits.body_bytes?");
     check_refused("limts: {}\n", ERR_INVALID,
                   "t.yaml:1: limts: unknown option; did you mean limits?");
+    check_refused("routin: {}\n", ERR_INVALID,
+                  "t.yaml:1: routin: unknown option; did you mean routing?");
     check_refused("models:\n  - id: a\n    contxt: 5\n", ERR_INVALID,
                   "t.yaml:3: models[0].contxt: unknown option; did you mean context?");
     check_refused("rainbow_unicorns: 5\n", ERR_INVALID,
@@ -345,17 +337,6 @@ static void the_backend_of_a_model_must_exist(void **state)
     (void)state;
     check_refused("models:\n  - id: a\n    backend: far\n", ERR_INVALID,
                   "t.yaml:2: a: its backend far is not in the list of backends, like local");
-    check_refused("backends:\n  - name: near\n", ERR_INVALID,
-                  "t.yaml:2: kimi-k3: its backend local is not in the list of backends, like near");
-}
-
-static void an_upstream_backend_is_refused_with_a_pointer_to_the_docs(void **state)
-{
-    (void)state;
-    check_refused("backends:\n  - {name: m, kind: openai, url: 'http://127.0.0.1:1/v1'}\n",
-                  ERR_UNSUPPORTED,
-                  "t.yaml:2: backends[0]: upstream backends are not built in this version; "
-                  "docs/upstreams.md");
 }
 
 static void the_environment_goes_before_the_file_and_the_command_line_before_both(void **state)
@@ -412,6 +393,33 @@ static void a_file_that_is_named_must_be_there(void **state)
     assert_string_equal(e.text, "no-such.yaml: No such file or directory");
 }
 
+static void options_that_contradict_each_other_are_refused(void **state)
+{
+    const struct config_override override = {"routing.open", "2m"};
+    struct config *c;
+    struct error e;
+    (void)state;
+    assert_int_equal(config_read(NULL, &override, 1, &c, &e), ERR_INVALID);
+    assert_string_equal(e.text, "routing.open_max: 60000 ms is less than routing.open, which is "
+                                "120000 ms");
+}
+
+static void a_probe_is_off_or_at_least_a_second_apart(void **state)
+{
+    struct config *c = parse("routing: {probe: 0}\n");
+    (void)state;
+    assert_int_equal(c->routing.probe_ms, 0);
+    config_free(c);
+    c = parse("routing: {probe: 90s}\n");
+    assert_int_equal(c->routing.probe_ms, 90000);
+    config_free(c);
+    check_refused("routing: {probe: 500ms}\n", ERR_INVALID,
+                  "t.yaml:1: routing.probe: 500ms is below the least allowed 1s; 0 is allowed too");
+    check_refused("routing: {probe: 5}\n", ERR_INVALID,
+                  "t.yaml:1: routing.probe: 5 is not allowed; allowed: 0, or 1s to 1h (units: ms, "
+                  "s, m, h)");
+}
+
 static void an_unknown_name_of_the_command_line_is_refused(void **state)
 {
     const struct config_override override = {"limits.tool", "7"};
@@ -427,9 +435,12 @@ static void only_options_that_cannot_be_reloaded_need_a_restart(void **state)
 {
     struct config *old = parse(""), *same = parse("{}");
     struct config *reloads = parse("limits: {tools: 1}\nlog: {level: warn}\n"
-                                   "models: [{id: a}]\n");
+                                   "routing: {tries: 1}\nmodels: [{id: a, backend: m}]\n"
+                                   "backends:\n  - {name: local, concurrency: 5}\n"
+                                   "  - {name: m, kind: openai, url: 'http://a'}\n");
     struct config *restarts = parse("listen: :1\nengine: {threads: 2}\nlog: {level: warn}\n"
-                                    "backends: [{name: local}, {name: b}]\n");
+                                    "backends: [{name: m, kind: openai, url: 'http://a'}]\n");
+    struct config *renamed = parse("backends: [{name: engine}]\n");
     struct buf b;
     (void)state;
     buf_init(&b, 4096);
@@ -438,11 +449,18 @@ static void only_options_that_cannot_be_reloaded_need_a_restart(void **state)
     assert_int_equal(b.len, 0);
     config_needs_restart(old, restarts, &b);
     assert_string_equal(b.data, "listen, engine.threads, backends");
+    buf_reset(&b);
+    config_needs_restart(old, renamed, &b);
+    assert_string_equal(b.data, "backends");
+    buf_reset(&b);
+    config_needs_restart(restarts, reloads, &b);
+    assert_string_equal(b.data, "listen, engine.threads, backends");
     buf_done(&b);
     config_free(old);
     config_free(same);
     config_free(reloads);
     config_free(restarts);
+    config_free(renamed);
 }
 
 static void the_help_tells_every_option(void **state)
@@ -456,6 +474,13 @@ static void the_help_tells_every_option(void **state)
         assert_non_null(strstr(b.data, config_options.rows[i].help));
     }
     assert_non_null(strstr(b.data, "1KiB to 1GiB; default 4MiB; SIGHUP reloads it"));
+    assert_non_null(strstr(b.data, "  models[].thinking\n"));
+    assert_non_null(strstr(b.data, "  models[].backends[].weight\n"));
+    for (size_t i = 0; i < config_backend_options.n; i++) {
+        char name[64];
+        snprintf(name, sizeof name, "  backends[].%s\n", config_backend_options.rows[i].name);
+        assert_non_null(strstr(b.data, name));
+    }
     buf_done(&b);
 }
 
@@ -479,10 +504,11 @@ int main(void)
         cmocka_unit_test(models_in_the_file_replace_the_default_ones),
         cmocka_unit_test(a_list_with_a_mistake_names_its_entry),
         cmocka_unit_test(the_backend_of_a_model_must_exist),
-        cmocka_unit_test(an_upstream_backend_is_refused_with_a_pointer_to_the_docs),
         cmocka_unit_test(the_environment_goes_before_the_file_and_the_command_line_before_both),
         cmocka_unit_test(a_mistyped_variable_is_refused_and_those_of_tests_and_kubernetes_are_not),
         cmocka_unit_test(a_file_that_is_named_must_be_there),
+        cmocka_unit_test(options_that_contradict_each_other_are_refused),
+        cmocka_unit_test(a_probe_is_off_or_at_least_a_second_apart),
         cmocka_unit_test(an_unknown_name_of_the_command_line_is_refused),
         cmocka_unit_test(only_options_that_cannot_be_reloaded_need_a_restart),
         cmocka_unit_test(the_help_tells_every_option),
