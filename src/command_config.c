@@ -10,15 +10,19 @@
 #include <stdio.h>
 #include <string.h>
 
-enum { TEXT_BYTES = 1 << 20 };
+enum { TEXT_BYTES = 64 << 20 };
 
 static const char check_help[] =
     "Usage: moongate config check [--config FILE]\n"
-    "Reads the configuration as `moongate serve` would, and says what is wrong with it.\n\n"
+    "Reads the configuration as `moongate serve` would, and says what is wrong with it. What is\n"
+    "good but doubtful is a warning; the exit status is 0 then too.\n\n"
     "  --config FILE   default: moongate.yaml here, if there is one\n";
 static const char show_help[] =
     "Usage: moongate config show [--config FILE]\n"
-    "Prints the configuration in force: the file, the environment and the defaults.\n\n"
+    "Prints the configuration in force: the file, the environment and the defaults, as YAML that\n"
+    "can be read again. Keys of backends are not printed, only where they come from. The header\n"
+    "fields of a backend and a proxy's user and password, which may be secrets, are left out; a\n"
+    "comment stands in their place.\n\n"
     "  --config FILE   default: moongate.yaml here, if there is one\n";
 static const char example_help[] =
     "Usage: moongate config example\n"
@@ -67,11 +71,27 @@ static int print(struct buf *b)
     return good ? COMMAND_GOOD : COMMAND_FAILED;
 }
 
+/* "Warning: " before each line. */
+static void write_warnings(const struct config *c, struct buf *b)
+{
+    struct buf lines;
+    buf_init(&lines, TEXT_BYTES);
+    config_warnings(c, &lines);
+    for (const char *line = lines.data; line && *line;) {
+        size_t len = strcspn(line, "\n") + 1;
+        buf_adds(b, "Warning: ");
+        buf_add(b, line, len);
+        line += len;
+    }
+    buf_done(&lines);
+}
+
 static int config_check(int argc, char **argv)
 {
     const char *file;
     struct config *c;
     struct error e;
+    struct buf b;
     int status;
     if (read_options(argc, argv, check_help, &file, &status))
         return status;
@@ -79,9 +99,13 @@ static int config_check(int argc, char **argv)
         command_error("%s", e.text);
         return COMMAND_FAILED;
     }
-    printf("The configuration is good: %s, %zu models.\n", c->listen, c->n_models);
+    buf_init(&b, TEXT_BYTES);
+    buf_addf(&b, "The configuration is good: %s, %zu model%s, %zu backend%s.\n", c->listen,
+             c->n_models, c->n_models == 1 ? "" : "s", c->n_backends,
+             c->n_backends == 1 ? "" : "s");
+    write_warnings(c, &b);
     config_free(c);
-    return COMMAND_GOOD;
+    return print(&b);
 }
 
 static int config_print(int argc, char **argv)

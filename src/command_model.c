@@ -89,11 +89,29 @@ static void write_model_json(struct buf *b, const struct config_model *m)
 {
     buf_adds(b, "{\"id\":");
     write_string(b, m->api.id);
-    buf_addf(b, ",\"context\":%lld,\"created\":%lld,\"thinking\":\"%s\",\"strict\":%s,\"backend\":",
+    buf_addf(b,
+             ",\"context\":%lld,\"created\":%lld,\"thinking\":\"%s\",\"strict\":%s,\"images\":%s,"
+             "\"backends\":[",
              (long long)m->api.context_tokens, (long long)m->api.created,
-             thinking_name(m->api.thinking), m->api.strict ? "true" : "false");
-    write_string(b, m->backend);
-    buf_addc(b, '}');
+             thinking_name(m->api.thinking), m->api.strict ? "true" : "false",
+             m->api.images ? "true" : "false");
+    for (size_t i = 0; i < m->n_routes; i++) {
+        const struct route *r = &m->routes[i];
+        buf_adds(b, i ? ",{\"name\":" : "{\"name\":");
+        write_string(b, r->backend);
+        buf_addf(b, ",\"weight\":%d,\"priority\":%d,\"model\":", r->weight, r->priority);
+        write_string(b, r->model && *r->model ? r->model : m->api.id);
+        buf_addc(b, '}');
+    }
+    buf_adds(b, "]}");
+}
+
+/* "local, moonshot" */
+static void write_backends(struct buf *b, const struct config_model *m)
+{
+    for (size_t i = 0; i < m->n_routes; i++)
+        buf_addf(b, "%s%s", i ? ", " : "", m->routes[i].backend);
+    buf_addc(b, '\n');
 }
 
 static int model_list(int argc, char **argv)
@@ -110,7 +128,7 @@ static int model_list(int argc, char **argv)
         command_error("%s", e.text);
         return COMMAND_FAILED;
     }
-    buf_init(&b, 1 << 20);
+    buf_init(&b, 64 << 20);
     for (size_t i = 0; i < c->n_models; i++) {
         int len = (int)strlen(c->models[i].api.id);
         width = len > width ? len : width;
@@ -119,17 +137,19 @@ static int model_list(int argc, char **argv)
         buf_addc(&b, '[');
     else
         buf_addf(&b, "%-*s  %9s  %-8s  %-7s  %s\n", width, "MODEL", "CONTEXT", "THINKING",
-                 "PROFILE", "BACKEND");
+                 "PROFILE", "BACKENDS");
     for (size_t i = 0; i < c->n_models; i++) {
         const struct config_model *m = &c->models[i];
         if (o.json && i > 0)
             buf_addc(&b, ',');
-        if (o.json)
+        if (o.json) {
             write_model_json(&b, m);
-        else
-            buf_addf(&b, "%-*s  %9lld  %-8s  %-7s  %s\n", width, m->api.id,
-                     (long long)m->api.context_tokens, thinking_name(m->api.thinking),
-                     m->api.strict ? "strict" : "lenient", m->backend);
+            continue;
+        }
+        buf_addf(&b, "%-*s  %9lld  %-8s  %-7s  ", width, m->api.id,
+                 (long long)m->api.context_tokens, thinking_name(m->api.thinking),
+                 m->api.strict ? "strict" : "lenient");
+        write_backends(&b, m);
     }
     if (o.json)
         buf_adds(&b, "]\n");
