@@ -5,6 +5,7 @@ Every process that is started here is killed when the bench ends, however it end
 
 import atexit
 import collections
+import http.client
 import json
 import os
 import re
@@ -17,6 +18,7 @@ import sys
 import threading
 import time
 
+LISTENING = rb"listening on http://127\.0\.0\.1:(\d+)\n"
 TICK_US = 1_000_000 // os.sysconf("SC_CLK_TCK")
 
 _running = set()
@@ -84,11 +86,42 @@ def memory(pid):
 
 
 class Moongate:
-    """`moongate serve` on a free port, ready when it is made."""
+    """`moongate serve` on a free port, ready when it is made. With `log`, a file, its log goes
+    there and costs nobody a reader."""
 
-    def __init__(self, program, options, cpu=None):
+    def __init__(self, program, options, cpu=None, log=None):
         argv = pinned(cpu, [program, "serve", "--listen", "127.0.0.1:0", *options])
         environment = {k: v for k, v in os.environ.items() if not k.startswith("MOONGATE_")}
+        self.log = log
+        if log:
+            self._start_with_file(argv, environment)
+        else:
+            self._start_with_pipe(argv, environment)
+
+    def _start_with_file(self, argv, environment):
+        actions = [(os.POSIX_SPAWN_OPEN, 1, os.devnull, os.O_WRONLY, 0),
+                   (os.POSIX_SPAWN_OPEN, 2, self.log, os.O_WRONLY | os.O_CREAT | os.O_TRUNC
+                    | os.O_APPEND, 0o600)]
+        self.started_us = time.perf_counter_ns() // 1000
+        self.pid = os.posix_spawnp(argv[0], argv, environment, file_actions=actions)
+        _running.add(self.pid)
+        end = time.monotonic() + 60
+        while True:
+            with open(self.log, "rb") as f:
+                text = f.read()
+            found = re.search(LISTENING, text)
+            if found:
+                self.port = int(found[1])
+                return
+            if os.waitpid(self.pid, os.WNOHANG)[0]:
+                _running.discard(self.pid)
+                raise Broken(f"moongate serve did not start: {text.decode(errors='replace')}")
+            if time.monotonic() > end:
+                stop(self.pid)
+                raise Broken("moongate serve does not listen after a minute")
+            time.sleep(0.002)
+
+    def _start_with_pipe(self, argv, environment):
         ours, theirs = os.pipe()
         actions = [(os.POSIX_SPAWN_OPEN, 1, os.devnull, os.O_WRONLY, 0),
                    (os.POSIX_SPAWN_DUP2, theirs, 2)]
@@ -109,7 +142,7 @@ class Moongate:
     def _wait_until_listening(self, fd):
         text, end = b"", time.monotonic() + 60
         while True:
-            found = re.search(rb"listening on http://127\.0\.0\.1:(\d+)\n", text)
+            found = re.search(LISTENING, text)
             if found:
                 self.port = int(found[1])
                 return text
@@ -140,10 +173,28 @@ class Moongate:
         stop(self.pid)
 
 
-class Nginx:
-    """One nginx worker that answers a body of so many bytes, with its files in a folder."""
+def returning(body):
+    """A location of nginx that answers a body."""
+    quoted = body.replace("\\", "\\\\").replace("'", "\\'")
+    return f"return 200 '{quoted}';"
 
-    def __init__(self, folder, body, connections, cpu=None):
+
+def proxying():
+    """A location of nginx that passes on at once what the upstream `behind` sends."""
+    return ('proxy_pass http://behind; proxy_http_version 1.1; proxy_set_header Connection ""; '
+            "proxy_buffering off;")
+
+
+def behind(port):
+    """The upstream of such a location, with connections that are kept."""
+    return (f"upstream behind {{ server 127.0.0.1:{port}; keepalive 256; "
+            "keepalive_requests 1000000000; }")
+
+
+class Nginx:
+    """One nginx worker with one location for all paths, with its files in a folder."""
+
+    def __init__(self, folder, location, connections, cpu=None, more="", access_log=False):
         os.makedirs(folder, exist_ok=True)
         with socket.socket() as s: # nginx cannot choose a port by itself
             s.bind(("127.0.0.1", 0))
@@ -151,18 +202,20 @@ class Nginx:
         temp = "".join(f"    {kind}_temp_path {folder}/{kind};\n" for kind in
                        ("client_body", "proxy", "fastcgi", "uwsgi", "scgi"))
         spare = connections * 9 // 8 + 128 # idle ones are dropped when a sixteenth is left
-        quoted = body.replace("\\", "\\\\").replace("'", "\\'")
+        log = f"{folder}/access.log" if access_log else "off"
         with open(f"{folder}/nginx.conf", "w", encoding="ascii") as f:
             f.write("daemon off;\nmaster_process off;\n"
                     f"pid {folder}/pid;\nerror_log {folder}/error.log crit;\n"
                     f"worker_rlimit_nofile {spare};\n"
                     f"events {{ worker_connections {spare - 32}; }}\n"
-                    f"http {{\n{temp}    access_log off;\n    keepalive_timeout 300s;\n"
+                    f"http {{\n{temp}    access_log {log};\n    keepalive_timeout 300s;\n"
                     "    keepalive_requests 1000000000;\n    default_type application/json;\n"
+                    f"    {more}\n"
                     f"    server {{ listen 127.0.0.1:{self.port} backlog=4096;\n"
-                    f"        location / {{ return 200 '{quoted}'; }} }}\n}}\n")
+                    f"        location / {{ {location} }} }}\n}}\n")
         argv = pinned(cpu, ["nginx", "-p", folder, "-c", f"{folder}/nginx.conf",
                             "-e", f"{folder}/error.log"])
+        self.started_us = time.perf_counter_ns() // 1000
         self.process = subprocess.Popen(argv, stdin=subprocess.DEVNULL,
                                         stdout=subprocess.DEVNULL, stderr=subprocess.PIPE)
         self.pid = self.process.pid
@@ -176,7 +229,7 @@ class Nginx:
                 socket.create_connection(("127.0.0.1", self.port), 1).close()
                 return
             except OSError:
-                time.sleep(0.01)
+                time.sleep(0.002)
         _running.discard(self.pid)
         self.process.kill()
         said = self.process.communicate()[1].decode(errors="replace").strip()
@@ -269,3 +322,69 @@ class Idle:
             self.process.kill()
             self.process.communicate()
         _running.discard(self.process.pid)
+
+
+class Upstream:
+    """bench_upstream, the mock, until the end of the block."""
+
+    def __init__(self, program, cpu=None):
+        self.process = subprocess.Popen(pinned(cpu, [program]), stdin=subprocess.DEVNULL,
+                                        stdout=subprocess.PIPE, text=True)
+        self.pid = self.process.pid
+        _running.add(self.pid)
+        self.port = json.loads(self.process.stdout.readline())["port"]
+
+    def _ask(self, method, path):
+        c = http.client.HTTPConnection("127.0.0.1", self.port, timeout=30)
+        try:
+            c.request(method, path)
+            return json.loads(c.getresponse().read())
+        finally:
+            c.close()
+
+    def stats(self):
+        return self._ask("GET", "/stats")
+
+    def reset(self):
+        self._ask("POST", "/reset")
+
+    def __enter__(self):
+        return self
+
+    def __exit__(self, *_):
+        self.process.kill()
+        self.process.communicate()
+        _running.discard(self.pid)
+
+
+def streams(client, mode, server, file, cpu=None, on_up=None, **arguments):
+    """A run of bench_streams: its rows, and the last one, of the run. `on_up` is called when the
+    streams of mode `hold` are open."""
+    words = [f"{k}={v}" for k, v in arguments.items()]
+    argv = pinned(cpu, [client, mode, f"port={server.port}", f"pid={server.pid}", f"file={file}",
+                        *words])
+    p = subprocess.Popen(argv, stdin=subprocess.DEVNULL, stdout=subprocess.PIPE,
+                         stderr=subprocess.PIPE, text=True)
+    _running.add(p.pid)
+    rows = []
+    try:
+        for line in p.stdout:
+            rows.append(json.loads(line))
+            if "up" in rows[-1] and on_up:
+                on_up()
+        err = p.stderr.read()
+        p.wait()
+    finally:
+        if p.poll() is None:
+            p.kill()
+            p.wait()
+        p.stdout.close()
+        p.stderr.close()
+        _running.discard(p.pid)
+    if p.returncode or not rows or "wall_us" not in rows[-1]:
+        raise Broken(f"bench_streams {mode}: {err.strip()[-500:] or 'no word from it'}")
+    run = rows.pop()
+    if run["failed"]:
+        raise Broken(f"bench_streams {mode}: {run['failed']} of {run['started']} failed: "
+                     f"{err.strip()[-500:]}")
+    return rows, run

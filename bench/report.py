@@ -49,6 +49,25 @@ class Report:
         times = f"{value / other:.2f} times" if other else "-"
         self.row(table, figure, value, unit, detail, f"{name}: {number(other)} {unit}", times)
 
+    def within(self, table, figure, value, unit, name, other, times, tolerable=None, detail=""):
+        """A figure that may be so many times another program's in the same run; up to
+        `tolerable` times it is told as not yet met."""
+        if other is None:
+            self.row(table, figure, value, unit, detail, f"{name}: not measured", "-")
+            return
+        ratio = value / other if other else float("inf")
+        verdict = "met" if ratio <= times else "MISSED"
+        if verdict == "MISSED" and tolerable and ratio <= tolerable:
+            verdict = f"acceptable up to {tolerable}"
+        self.row(table, figure, value, unit, detail,
+                 f"{name}: {number(other)} {unit}; goal: at most {times} times",
+                 f"{ratio:.2f} times: {verdict}")
+
+    def missed(self):
+        """The goals that were missed, for the end."""
+        return [r for r in self.rows if r["verdict"].endswith("MISSED")
+                or "acceptable" in r["verdict"]]
+
     def note(self, text):
         """Something left out or that went wrong, told at once and again at the end."""
         self.notes.append(text)

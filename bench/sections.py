@@ -11,7 +11,8 @@ import time
 
 import processes
 import prompts
-from processes import Broken, Moongate, Nginx
+import relay
+from processes import Broken, Moongate, Nginx, returning
 from report import median, number, percentile
 
 MB, KB = 1e6, 1e3
@@ -27,6 +28,8 @@ class Bench:
         self.program = f"{build}/moongate"
         self.client = f"{build}/bench_client"
         self.kernels = f"{build}/bench_kernels"
+        self.streams = f"{build}/bench_streams"
+        self.upstream = f"{build}/bench_upstream"
         self.script = f"{repository}/bench/wrk.lua"
         self.folder, self.report, self.quick = folder, report, quick
         self.data, self.gguf, self.llama_bench = f"{folder}/data", gguf, llama_bench
@@ -38,8 +41,13 @@ class Bench:
         with self.serve() as server: # after this, program and model are in the page cache
             self.threads, report.machine["model"] = server.model()
 
-    def serve(self, cpu=None, options=()):
-        return Moongate(self.program, [*self.options, *options], cpu)
+    def serve(self, cpu=None, options=(), log=None):
+        return Moongate(self.program, [*self.options, *options], cpu, log)
+
+    def descriptors(self):
+        """The most files that a process may open."""
+        _, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
+        return 1 << 30 if hard == resource.RLIM_INFINITY else hard
 
     def file(self, name, requests):
         return prompts.write(f"{self.folder}/{name}", requests)
@@ -270,7 +278,7 @@ def requests(b):
         return
     nginx = {}
     if shutil.which("nginx"):
-        with Nginx(f"{b.folder}/nginx", HEALTH, 256, cpu=0) as yard:
+        with Nginx(f"{b.folder}/nginx", returning(HEALTH), 256, cpu=0) as yard:
             for c in (64, 1):
                 nginx[c] = load(b, yard.pid, yard.port, "/", c, ["GET", ""], -1)
                 load_row(b, f"nginx `return 200`, {connections(c)}", nginx[c])
@@ -306,15 +314,15 @@ def idle_once(b, process, path, count):
 
 
 def idle(b):
-    _, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
+    hard = b.descriptors()
     count = 2000 if b.quick else 10000
-    if hard != resource.RLIM_INFINITY and hard < count + 256:
+    if hard < count + 256:
         b.report.note(f"idle connections: {hard - 256} instead of {count}, the limit of files "
                       f"is {hard}")
         count = hard - 256
     yard = None
     if shutil.which("nginx"):
-        with Nginx(f"{b.folder}/nginx-idle", HEALTH, count + 64) as process:
+        with Nginx(f"{b.folder}/nginx-idle", returning(HEALTH), count + 64) as process:
             yard = idle_once(b, process, "/", count)
     else:
         b.report.note("nginx is not installed: its idle connections are left out")
@@ -343,4 +351,4 @@ def kernels(b):
 
 
 ALL = {"start": start, "replies": replies, "requests": requests, "idle": idle,
-       "kernels": kernels}
+       "kernels": kernels, **relay.ALL}
