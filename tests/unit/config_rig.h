@@ -1,6 +1,6 @@
 /* What the tests of the configuration share. After cmocka.h. */
-#ifndef MOONGATE_CONFIG_RIG_H
-#define MOONGATE_CONFIG_RIG_H
+#ifndef MOONGATE_TESTS_CONFIG_RIG_H
+#define MOONGATE_TESTS_CONFIG_RIG_H
 
 #include "config.h"
 #include "config_yaml.h"
