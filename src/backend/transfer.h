@@ -1,5 +1,5 @@
 /*
- * libcurl's multi interface on the event loop: the only file that knows libcurl.
+ * libcurl's multi interface on the event loop: nothing beyond this face knows libcurl.
  *
  * One struct transfers a process; one struct transfer a request. A transfer ends once: by on_end,
  * or by transfer_close before that. No callback comes from inside transfer_open; transfer_close
@@ -51,5 +51,8 @@ int transfer_open(struct transfers *t, const struct upstream_options *o, const c
 void transfer_pause(struct transfer *x, bool paused);
 /* Ends it now: a connection with an unfinished response is closed, so that the server sees it. */
 void transfer_close(struct transfer *x); /* accepts NULL */
+/* Nobody listens any more, but the response is about to end: its connection is kept if it does
+ * so soon, else closed. The transfer is no longer the caller's. */
+void transfer_let_go(struct transfer *x);
 
 #endif
