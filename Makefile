@@ -4,6 +4,7 @@
 #   make test     unit tests under sanitizers, end-to-end tests against both builds
 #   make check    format, arrows between rooms, banned functions, warnings with gcc and clang
 #   make bench    measure; prints tables with the machine's name
+#   make soak     faults at random for SOAK_SECONDS=600; checks memory, descriptors, books
 #   make fuzz     fuzz every target (FUZZ_SECONDS=60 each)
 #   make format   clang-format over the tree
 #   make install  the program into PREFIX (default /usr/local)
@@ -11,9 +12,10 @@
 PREFIX ?= /usr/local
 JOBS ?= $(shell nproc)
 FUZZ_SECONDS ?= 60
+SOAK_SECONDS ?= 600
 CMAKE = cmake -G Ninja -S .
 
-.PHONY: run build test unit e2e check bench fuzz format install clean
+.PHONY: run build test unit e2e check bench soak fuzz format install clean
 
 build:
 	@tools/deps.sh build
@@ -47,6 +49,10 @@ check:
 bench: build
 	@tools/deps.sh bench
 	@bench/run.sh
+
+soak: build
+	@tools/deps.sh soak
+	@python3 bench/soak.py --seconds $(SOAK_SECONDS)
 
 fuzz:
 	@tools/deps.sh build check

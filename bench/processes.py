@@ -71,6 +71,11 @@ def stop(pid, seconds=5):
     _running.discard(pid)
 
 
+def forget(pid):
+    """The process ended and was waited for elsewhere."""
+    _running.discard(pid)
+
+
 def cpu_us(pid):
     """Time on a processor of all threads so far, kernel's included."""
     with open(f"/proc/{pid}/stat", encoding="ascii", errors="replace") as f:

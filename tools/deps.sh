@@ -1,5 +1,5 @@
 #!/bin/sh
-# Installs what is missing for the named purposes (build test check bench) from Debian's
+# Installs what is missing for the named purposes (build test check bench soak) from Debian's
 # packages; says nothing when all is there.
 set -eu
 
@@ -17,6 +17,7 @@ for purpose in "$@"; do
         command -v npm >/dev/null || want="$want npm" ;;
     check) want="$want $check" ;;
     bench) want="$want $bench" ;;
+    soak) want="$want python3" ;;
     *) echo "deps.sh: no such purpose: $purpose" >&2; exit 2 ;;
     esac
 done
