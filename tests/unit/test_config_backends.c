@@ -14,6 +14,7 @@
 
 #include "base/buf.h"
 #include "config.h"
+#include "config_option.h"
 #include "config_rig.h"
 
 /* One backend of kind openai with these members. */
@@ -254,8 +255,10 @@ static void a_key_comes_from_a_file_of_one_line(void **state)
          "holds a space or a character that is not ASCII; it has to be the key alone"},
     };
     static char large[6000];
-    char folder[] = "/tmp/test_config_XXXXXX", file[64], yaml[256], expected[512];
+    const char *tmp = getenv("TMPDIR");
+    char folder[256], file[300], yaml[512], expected[512], name[OPTION_SHOWN_BYTES];
     (void)state;
+    snprintf(folder, sizeof folder, "%s/mg-config-XXXXXX", tmp ? tmp : P_tmpdir);
     assert_non_null(mkdtemp(folder));
     snprintf(file, sizeof file, "%s/key", folder);
     snprintf(yaml, sizeof yaml, ONE("key_file: %s"), file);
@@ -283,11 +286,13 @@ static void a_key_comes_from_a_file_of_one_line(void **state)
                   "key alone");
     assert_int_equal(unlink(file), 0);
     snprintf(expected, sizeof expected,
-             "t.yaml:2: backends[0].key_file: %s cannot be read: No such file or directory", file);
+             "t.yaml:2: backends[0].key_file: %s cannot be read: No such file or directory",
+             option_shown(file, name));
     check_refused(yaml, ERR_NOT_FOUND, expected);
     assert_int_equal(mkfifo(file, 0600), 0);
     snprintf(expected, sizeof expected,
-             "t.yaml:2: backends[0].key_file: %s cannot be read: it is not a regular file", file);
+             "t.yaml:2: backends[0].key_file: %s cannot be read: it is not a regular file",
+             option_shown(file, name));
     check_refused(yaml, ERR_INVALID, expected);
     assert_int_equal(unlink(file), 0);
     assert_int_equal(rmdir(folder), 0);
