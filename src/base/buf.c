@@ -83,6 +83,20 @@ void buf_addc(struct buf *b, char c)
     buf_add(b, &c, 1);
 }
 
+void buf_addi(struct buf *b, int64_t n)
+{
+    char digits[20];
+    size_t at = sizeof(digits);
+    uint64_t left = n < 0 ? -(uint64_t)n : (uint64_t)n;
+    do {
+        digits[--at] = (char)('0' + left % 10);
+        left /= 10;
+    } while (left != 0);
+    if (n < 0)
+        digits[--at] = '-';
+    buf_add(b, digits + at, sizeof(digits) - at);
+}
+
 void buf_addf(struct buf *b, const char *fmt, ...)
 {
     va_list ap;
@@ -95,9 +109,12 @@ void buf_addv(struct buf *b, const char *fmt, va_list ap)
 {
     va_list again;
     va_copy(again, ap);
-    int n = vsnprintf(NULL, 0, fmt, ap);
+    size_t left = b->data != NULL ? b->cap - b->len : 0;
+    int n = vsnprintf(left > 0 ? b->data + b->len : NULL, left > 0 ? left + 1 : 0, fmt, ap);
     if (n < 0)
         buf_fail(b);
+    else if (left > 0 && (size_t)n <= left)
+        b->len += (size_t)n;
     else if (buf_room(b, (size_t)n)) {
         vsnprintf(b->data + b->len, (size_t)n + 1, fmt, again);
         b->len += (size_t)n;

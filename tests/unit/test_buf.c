@@ -5,6 +5,7 @@
 #include <setjmp.h>
 #include <stdarg.h>
 #include <stdint.h>
+#include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 
@@ -24,6 +25,37 @@ static void what_is_added_stands_in_order_with_a_nul(void **state)
     assert_memory_equal(b.data, "one two\0x42-end", 16);
     buf_done(&b);
     assert_null(b.data);
+}
+
+static void formatted_text_and_numbers_grow_the_buffer(void **state)
+{
+    (void)state;
+    static const int64_t numbers[] = {0, 7, -1, 1000000, INT64_MAX, INT64_MIN};
+    struct buf a, b;
+    buf_init(&a, 100000);
+    buf_init(&b, 100000);
+    for (int i = 0; i < 1000; i++) {
+        int64_t n = numbers[(size_t)i % (sizeof(numbers) / sizeof(numbers[0]))];
+        char text[64];
+        snprintf(text, sizeof(text), "%lld,%s", (long long)n, i % 3 != 0 ? "" : "twelve bytes");
+        buf_adds(&a, text);
+        if (i % 2 != 0) {
+            buf_addf(&b, "%lld,%s", (long long)n, i % 3 != 0 ? "" : "twelve bytes");
+        } else {
+            buf_addi(&b, n);
+            buf_addc(&b, ',');
+            buf_addf(&b, "%s", i % 3 != 0 ? "" : "twelve bytes");
+        }
+    }
+    assert_int_equal(a.len, b.len);
+    assert_string_equal(a.data, b.data);
+    buf_done(&a);
+    buf_done(&b);
+    buf_init(&b, 3);
+    buf_addi(&b, 999);
+    assert_string_equal(b.data, "999");
+    buf_addi(&b, 1);
+    assert_true(b.failed);
 }
 
 static void the_ceiling_is_reached_and_not_passed(void **state)
@@ -121,6 +153,7 @@ int main(void)
 {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(what_is_added_stands_in_order_with_a_nul),
+        cmocka_unit_test(formatted_text_and_numbers_grow_the_buffer),
         cmocka_unit_test(the_ceiling_is_reached_and_not_passed),
         cmocka_unit_test(a_reset_keeps_the_memory),
         cmocka_unit_test(bytes_drop_from_the_front),
