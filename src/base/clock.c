@@ -7,7 +7,10 @@
 #include <pthread.h>
 #include <sodium.h>
 #include <stdlib.h>
+#include <string.h>
 #include <time.h>
+
+enum { POOL_BYTES = 1024 };
 
 static int64_t (*unix_ms_fn)(void), (*mono_us_fn)(void);
 static void (*random_fn)(void *out, size_t n);
@@ -68,12 +71,30 @@ void random_set(void (*fn)(void *out, size_t n))
     random_fn = fn;
 }
 
+/* Bytes for identifiers: taken from the system many at a time, for a system call each would cost
+ * more than all else about them. Keys do not come from here. */
+static void random_pooled(unsigned char *out, size_t n)
+{
+    static _Thread_local unsigned char pool[POOL_BYTES];
+    static _Thread_local size_t left;
+    if (random_fn != NULL) {
+        random_fn(out, n);
+        return;
+    }
+    if (left < n) {
+        random_bytes(pool, sizeof(pool));
+        left = sizeof(pool);
+    }
+    left -= n;
+    memcpy(out, pool + left, n);
+}
+
 static const char hex_digits[] = "0123456789abcdef";
 
 void random_uuid(char out[37])
 {
     unsigned char raw[16];
-    random_bytes(raw, sizeof(raw));
+    random_pooled(raw, sizeof(raw));
     raw[6] = (unsigned char)((raw[6] & 0x0f) | 0x40);
     raw[8] = (unsigned char)((raw[8] & 0x3f) | 0x80);
     size_t at = 0;
@@ -88,11 +109,11 @@ void random_uuid(char out[37])
 
 void random_hex(char *out, size_t digits)
 {
-    unsigned char raw[64];
+    unsigned char raw[8];
     for (size_t i = 0; i < digits; i++) {
         size_t at = i % (2 * sizeof(raw));
         if (at == 0)
-            random_bytes(raw, sizeof(raw));
+            random_pooled(raw, sizeof(raw));
         unsigned char byte = raw[at / 2];
         out[i] = hex_digits[at % 2 == 0 ? byte >> 4 : byte & 0x0f];
     }
