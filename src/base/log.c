@@ -1,6 +1,10 @@
 /*
- * The log: one event is one line, and one line is one write, so lines of several threads never
- * mix. The settings are atomics, because a reload may change them while threads log.
+ * The log: one event is one line, and a line is never torn. The settings are atomics, because a
+ * reload may change them while threads log; the rest is under one lock.
+ *
+ * The loop's thread gathers: a write a line would cost more than many a request. What it gathers
+ * goes out in one write, in order, before its next wait at the latest. A crash can so take the
+ * lines of one turn of the loop; an error is written at once, and with it what came before.
  *
  * Text from outside may stand in a line. Control characters and broken UTF-8 in it are escaped,
  * so nobody can forge a second line or send commands to a terminal.
@@ -13,6 +17,7 @@
 #include "base/utf8.h"
 
 #include <errno.h>
+#include <pthread.h>
 #include <stdarg.h>
 #include <stdatomic.h>
 #include <stdio.h>
@@ -20,10 +25,21 @@
 #include <time.h>
 #include <unistd.h>
 
-enum { LINE_BYTES = 64 * 1024, FIELDS_DEPTH = 16 };
+enum { LINE_BYTES = 64 * 1024, GATHER_BYTES = 64 * 1024, KEPT_BYTES = 4096 };
 
 static atomic_int least_level = LOG_INFO_LEVEL;
 static atomic_bool as_json;
+
+static pthread_mutex_t lock = PTHREAD_MUTEX_INITIALIZER;
+/* Under the lock: */
+static struct buf line = {.max_bytes = LINE_BYTES}; /* the one that is being put together */
+static struct buf waiting = {.max_bytes = GATHER_BYTES + LINE_BYTES}; /* whole lines */
+static int64_t stamp_s = -1;                                          /* what `stamp` says */
+static char stamp[80];
+
+static _Thread_local bool gathers;
+static _Thread_local void (*wake_fn)(void *arg);
+static _Thread_local void *wake_arg;
 
 void log_setup(enum log_level level, bool json)
 {
@@ -43,14 +59,22 @@ static const char *level_name(enum log_level level, bool json)
     return names[level][json];
 }
 
+/* The date and the second are written once a second. */
 static void add_time(struct buf *b)
 {
     int64_t now_ms = clock_unix_ms();
-    time_t seconds = (time_t)(now_ms / 1000);
-    struct tm t;
-    gmtime_r(&seconds, &t);
-    buf_addf(b, "%04d-%02d-%02dT%02d:%02d:%02d.%03dZ", t.tm_year + 1900, t.tm_mon + 1, t.tm_mday,
-             t.tm_hour, t.tm_min, t.tm_sec, (int)(now_ms % 1000));
+    int ms = (int)(now_ms % 1000);
+    if (now_ms / 1000 != stamp_s) {
+        struct tm t;
+        stamp_s = now_ms / 1000;
+        gmtime_r(&(time_t){(time_t)stamp_s}, &t);
+        snprintf(stamp, sizeof(stamp), "%04d-%02d-%02dT%02d:%02d:%02d.", t.tm_year + 1900,
+                 t.tm_mon + 1, t.tm_mday, t.tm_hour, t.tm_min, t.tm_sec);
+    }
+    const char rest[] = {(char)('0' + ms / 100), (char)('0' + ms / 10 % 10), (char)('0' + ms % 10),
+                         'Z'};
+    buf_adds(b, stamp);
+    buf_add(b, rest, sizeof(rest));
 }
 
 /* Everything up to the event's own part. */
@@ -59,22 +83,41 @@ static void add_start(struct buf *b, enum log_level level, const char *event, bo
     if (json) {
         buf_adds(b, "{\"time\":\"");
         add_time(b);
-        buf_addf(b, "\",\"level\":\"%s\",\"event\":", level_name(level, true));
+        buf_adds(b, "\",\"level\":\"");
+        buf_adds(b, level_name(level, true));
+        buf_adds(b, "\",\"event\":");
         json_write_string(b, event, strlen(event));
     } else {
         add_time(b);
-        buf_addf(b, " %s %s", level_name(level, false), event);
+        buf_addc(b, ' ');
+        buf_adds(b, level_name(level, false));
+        buf_addc(b, ' ');
+        buf_adds(b, event);
     }
+}
+
+/* Bytes that need no look: printable ASCII. */
+static size_t plain_bytes(const char *s, size_t len)
+{
+    size_t n = 0;
+    while (n < len && s[n] >= 0x20 && s[n] < 0x7f)
+        n++;
+    return n;
 }
 
 /* Printable characters as they are, the others as \n, \t or \xNN. */
 static void add_plain(struct buf *b, const char *s, size_t len)
 {
     for (size_t at = 0; at < len;) {
+        size_t plain = plain_bytes(s + at, len - at);
+        buf_add(b, s + at, plain);
+        at += plain;
+        if (at == len)
+            break;
         unsigned char c = (unsigned char)s[at];
         int n = utf8_char(s + at, len - at);
         bool second_controls = n == 2 && c == 0xc2 && (unsigned char)s[at + 1] < 0xa0;
-        if (n > 0 && c >= 0x20 && c != 0x7f && !second_controls) {
+        if (n > 1 && !second_controls) {
             buf_add(b, s + at, (size_t)n);
             at += (size_t)n;
             continue;
@@ -87,15 +130,8 @@ static void add_plain(struct buf *b, const char *s, size_t len)
     }
 }
 
-/* Ends the line and writes it; a line past the ceiling is told of by its event alone. */
-static void emit(struct buf *b, enum log_level level, const char *event, bool json)
+static void write_out(const struct buf *b)
 {
-    if (b->failed) {
-        buf_reset(b);
-        add_start(b, level, event, json);
-        buf_adds(b, json ? ",\"text\":\"(line too long)\"}" : " (line too long)");
-    }
-    buf_addc(b, '\n');
     for (size_t done = 0; done < b->len;) {
         ssize_t n = write(STDERR_FILENO, b->data + done, b->len - done);
         if (n < 0 && errno != EINTR)
@@ -104,14 +140,73 @@ static void emit(struct buf *b, enum log_level level, const char *event, bool js
     }
 }
 
+static void write_waiting(void)
+{
+    write_out(&waiting);
+    buf_reset(&waiting);
+}
+
+/* Ends the line; a line past the ceiling is told of by its event alone. True if it is the first
+ * one that waits. */
+static bool emit(enum log_level level, const char *event, bool json)
+{
+    bool first = waiting.len == 0;
+    buf_addc(&line, '\n');
+    if (line.failed) {
+        buf_reset(&line);
+        add_start(&line, level, event, json);
+        buf_adds(&line, json ? ",\"text\":\"(line too long)\"}\n" : " (line too long)\n");
+    }
+    if (gathers && level < LOG_ERROR_LEVEL && waiting.len < GATHER_BYTES) {
+        buf_add(&waiting, line.data, line.len);
+        return first;
+    }
+    write_waiting();
+    write_out(&line);
+    return false;
+}
+
+static void begin_line(enum log_level level, const char *event, bool json)
+{
+    pthread_mutex_lock(&lock);
+    buf_reset(&line);
+    add_start(&line, level, event, json);
+}
+
+static void end_line(enum log_level level, const char *event, bool json)
+{
+    bool wake = emit(level, event, json);
+    if (line.cap > KEPT_BYTES)
+        buf_done(&line);
+    pthread_mutex_unlock(&lock);
+    if (wake)
+        wake_fn(wake_arg);
+}
+
+void log_gather(void (*wake)(void *arg), void *arg)
+{
+    log_flush();
+    gathers = wake != NULL;
+    wake_fn = wake;
+    wake_arg = arg;
+}
+
+void log_flush(void)
+{
+    pthread_mutex_lock(&lock);
+    write_waiting();
+    if (waiting.cap > KEPT_BYTES)
+        buf_done(&waiting);
+    pthread_mutex_unlock(&lock);
+}
+
 void log_line(enum log_level level, const char *event, const char *fmt, ...)
 {
     if (!log_on(level))
         return;
     bool json = atomic_load(&as_json);
-    struct buf text, line;
+    struct buf text;
     buf_init(&text, LINE_BYTES / 8);
-    buf_init(&line, LINE_BYTES);
     va_list ap;
     va_start(ap, fmt);
     buf_addv(&text, fmt, ap);
@@ -120,7 +215,7 @@ void log_line(enum log_level level, const char *event, const char *fmt, ...)
         buf_reset(&text);
         buf_adds(&text, "(text too long)");
     }
-    add_start(&line, level, event, json);
+    begin_line(level, event, json);
     if (json) {
         buf_adds(&line, ",\"text\":");
         json_write_string(&line, text.data != NULL ? text.data : "", text.len);
@@ -129,46 +224,60 @@ void log_line(enum log_level level, const char *event, const char *fmt, ...)
         buf_addc(&line, ' ');
         add_plain(&line, text.data, text.len);
     }
-    emit(&line, level, event, json);
+    end_line(level, event, json);
     buf_done(&text);
-    buf_done(&line);
 }
 
-/* key=value; a string that is one plain word goes without quotes. */
-static int add_field(void *arg, const char *key, const struct json *value)
+/* s is at a quote: behind the string's closing quote, or NULL. */
+static const char *skip_string(const char *s)
 {
-    struct buf *b = arg;
-    size_t len;
-    const char *s = json_string(value, &len);
-    buf_addc(b, ' ');
-    add_plain(b, key, strlen(key));
-    buf_addc(b, '=');
-    if (s != NULL && len > 0 && strcspn(s, " \"=\\") == len) {
-        add_plain(b, s, len);
-    } else {
-        struct buf quoted;
-        buf_init(&quoted, LINE_BYTES);
-        json_write(&quoted, value);
-        add_plain(b, quoted.data, quoted.len);
-        buf_done(&quoted);
+    for (s++; *s != '"'; s++) {
+        if (*s == '\0' || (*s == '\\' && *++s == '\0'))
+            return NULL;
     }
-    return 0;
+    return s + 1;
 }
 
-static void add_fields_as_text(struct buf *b, const char *fields_json)
+/* Behind the value at s, or NULL if it has no end. */
+static const char *skip_value(const char *s)
 {
-    struct buf text;
-    struct json *fields = NULL;
-    buf_init(&text, LINE_BYTES);
-    buf_addf(&text, "{%s}", fields_json);
-    if (!text.failed && json_parse(text.data, text.len, FIELDS_DEPTH, &fields, NULL) == 0) {
-        json_each(fields, add_field, b);
-    } else {
-        buf_addc(b, ' ');
-        add_plain(b, fields_json, strlen(fields_json));
+    int depth = 0;
+    while (s != NULL && *s != '\0' && (depth > 0 || *s != ',')) {
+        if (*s == '"') {
+            s = skip_string(s);
+            continue;
+        }
+        depth += (*s == '[' || *s == '{') - (*s == ']' || *s == '}');
+        s++;
     }
-    json_free(fields);
-    buf_done(&text);
+    return depth == 0 ? s : NULL;
+}
+
+/* A string that is one plain word goes without quotes. */
+static void add_value(const char *s, const char *end)
+{
+    size_t len = (size_t)(end - s);
+    bool is_word = *s == '"' && len > 2 && strcspn(s + 1, " \"=\\") == len - 2;
+    add_plain(&line, s + is_word, len - 2 * is_word);
+}
+
+/* key=value of each member. The text is ours, so it is not parsed as a stranger's would be; what
+ * is no list of members stands in the line as it came. */
+static void add_fields_as_text(const char *s)
+{
+    while (*s != '\0') {
+        const char *key_end = *s == '"' ? skip_string(s) : NULL;
+        const char *end = key_end != NULL && *key_end == ':' ? skip_value(key_end + 1) : NULL;
+        buf_addc(&line, ' ');
+        if (end == NULL) {
+            add_plain(&line, s, strlen(s));
+            return;
+        }
+        add_plain(&line, s + 1, (size_t)(key_end - s) - 2);
+        buf_addc(&line, '=');
+        add_value(key_end + 1, end);
+        s = *end == ',' ? end + 1 : end;
+    }
 }
 
 void log_fields(enum log_level level, const char *event, const char *fields_json)
@@ -176,17 +285,14 @@ void log_fields(enum log_level level, const char *event, const char *fields_json
     if (!log_on(level))
         return;
     bool json = atomic_load(&as_json);
-    struct buf line;
-    buf_init(&line, LINE_BYTES);
-    add_start(&line, level, event, json);
+    begin_line(level, event, json);
     if (json) {
         if (fields_json[0] != '\0')
             buf_addc(&line, ',');
         buf_adds(&line, fields_json);
         buf_addc(&line, '}');
     } else {
-        add_fields_as_text(&line, fields_json);
+        add_fields_as_text(fields_json);
     }
-    emit(&line, level, event, json);
-    buf_done(&line);
+    end_line(level, event, json);
 }

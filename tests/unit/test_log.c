@@ -3,6 +3,7 @@
 #include "base/json.h"
 #include "base/log.h"
 
+#include <pthread.h>
 #include <setjmp.h>
 #include <stdarg.h>
 #include <stdio.h>
@@ -130,6 +131,101 @@ static void a_line_too_long_is_told_of_by_its_event(void **state)
                                  "2026-11-23T08:00:00.123Z INFO f (line too long)\n");
 }
 
+static void count_wakes(void *arg)
+{
+    ++*(int *)arg;
+}
+
+static void what_a_loop_logs_waits_until_it_is_flushed(void **state)
+{
+    (void)state;
+    int wakes = 0;
+    log_gather(count_wakes, &wakes);
+    begin();
+    log_line(LOG_INFO_LEVEL, "a", "x");
+    log_fields(LOG_WARN_LEVEL, "b", "\"c\":1");
+    assert_int_equal(wakes, 1);
+    assert_string_equal(lines(), "");
+    begin();
+    log_flush();
+    assert_string_equal(lines(), "2026-11-23T08:00:00.123Z INFO a x\n"
+                                 "2026-11-23T08:00:00.123Z WARN b c=1\n");
+    begin();
+    log_flush();
+    assert_string_equal(lines(), "");
+    log_line(LOG_INFO_LEVEL, "d", "y");
+    assert_int_equal(wakes, 2);
+    begin();
+    log_gather(NULL, NULL);
+    log_line(LOG_INFO_LEVEL, "e", "z");
+    assert_string_equal(lines(), "2026-11-23T08:00:00.123Z INFO d y\n"
+                                 "2026-11-23T08:00:00.123Z INFO e z\n");
+    assert_int_equal(wakes, 2);
+}
+
+static void *log_from_a_thread(void *arg)
+{
+    log_line(LOG_INFO_LEVEL, "thread", "%s", (const char *)arg);
+    return NULL;
+}
+
+static void an_error_and_another_thread_take_along_what_waits(void **state)
+{
+    (void)state;
+    int wakes = 0;
+    pthread_t thread;
+    log_gather(count_wakes, &wakes);
+    begin();
+    log_line(LOG_INFO_LEVEL, "a", "x");
+    log_line(LOG_ERROR_LEVEL, "b", "y");
+    assert_string_equal(lines(), "2026-11-23T08:00:00.123Z INFO a x\n"
+                                 "2026-11-23T08:00:00.123Z ERROR b y\n");
+    begin();
+    log_line(LOG_INFO_LEVEL, "c", "x");
+    assert_int_equal(pthread_create(&thread, NULL, log_from_a_thread, "z"), 0);
+    pthread_join(thread, NULL);
+    assert_string_equal(lines(), "2026-11-23T08:00:00.123Z INFO c x\n"
+                                 "2026-11-23T08:00:00.123Z INFO thread z\n");
+    assert_int_equal(wakes, 2);
+    log_gather(NULL, NULL);
+}
+
+static void much_that_waits_is_written_without_being_asked(void **state)
+{
+    (void)state;
+    static char text[8000];
+    int wakes = 0;
+    memset(text, 'x', sizeof(text) - 1);
+    log_gather(count_wakes, &wakes);
+    begin();
+    for (int i = 0; i < 25; i++)
+        log_line(LOG_INFO_LEVEL, "a", "%s", text);
+    size_t written = strlen(lines());
+    assert_true(written > 8000 && written < 25 * 8000);
+    begin();
+    log_gather(NULL, NULL);
+    written += strlen(lines());
+    assert_int_equal(written, 25 * (7999 + strlen("2026-11-23T08:00:00.123Z INFO a \n")));
+    assert_true(wakes > 0);
+}
+
+static void what_is_no_list_of_members_stands_in_the_line(void **state)
+{
+    (void)state;
+    static const char *const odd[] = {"\"a", "\"a\"", "\"a\":[1", "\"a\":\"b\\", "x"};
+    for (size_t i = 0; i < sizeof(odd) / sizeof(odd[0]); i++) {
+        char expected[100];
+        begin();
+        log_fields(LOG_INFO_LEVEL, "e", odd[i]);
+        snprintf(expected, sizeof(expected), "2026-11-23T08:00:00.123Z INFO e %s\n", odd[i]);
+        assert_string_equal(lines(), expected);
+    }
+    begin();
+    log_fields(LOG_INFO_LEVEL, "e", "\"a\":\"b=c\",\"d\":{\"e\":\"},\"},\"f\":\"\\\"\"");
+    assert_string_equal(lines(), "2026-11-23T08:00:00.123Z INFO e a=\"b=c\" d={\"e\":\"},\"} "
+                                 "f=\"\\\"\"\n");
+}
+
 static void counting_bytes(void *out, size_t n)
 {
     for (size_t i = 0; i < n; i++)
@@ -149,6 +245,15 @@ static void identifiers_are_made_of_random_bytes(void **state)
     random_uuid(uuid);
     random_uuid(other);
     assert_string_not_equal(uuid, other);
+    char last[65];
+    random_hex(last, 64);
+    for (int i = 0; i < 1000; i++) { /* more than the pool holds */
+        char next[65];
+        random_hex(next, 64);
+        assert_int_equal(strlen(next), 64);
+        assert_string_not_equal(next, last);
+        memcpy(last, next, sizeof(last));
+    }
 }
 
 static void the_steady_clock_does_not_go_back(void **state)
@@ -171,6 +276,10 @@ int main(void)
         a_test(nobody_can_forge_a_line),
         a_test(fields_are_json_or_key_value),
         a_test(a_line_too_long_is_told_of_by_its_event),
+        a_test(what_a_loop_logs_waits_until_it_is_flushed),
+        a_test(an_error_and_another_thread_take_along_what_waits),
+        a_test(much_that_waits_is_written_without_being_asked),
+        a_test(what_is_no_list_of_members_stands_in_the_line),
         a_test(identifiers_are_made_of_random_bytes),
         a_test(the_steady_clock_does_not_go_back),
     };
