@@ -28,7 +28,7 @@ struct server {
     const char *config_file;
     struct config_override overrides[OVERRIDES_MAX];
     size_t n_overrides;
-    struct event *signals[N_SIGNALS], *drain;
+    struct event *signals[N_SIGNALS], *drain, *flush;
     int64_t loading_since_ms, told_ms;
 };
 
@@ -344,6 +344,29 @@ static int open_signals(struct server *s, struct error *e)
     return 0;
 }
 
+/* --- the log --- */
+
+static void on_flush(evutil_socket_t fd, short what, void *arg)
+{
+    (void)fd;
+    (void)what;
+    (void)arg;
+    log_flush();
+}
+
+/* Runs behind what is active in this turn, so that one write takes all its lines. */
+static void wake_flush(void *arg)
+{
+    event_active(arg, EV_TIMEOUT, 0);
+}
+
+static void gather_log(struct server *s)
+{
+    s->flush = event_new(s->app.base, -1, 0, on_flush, NULL);
+    if (s->flush)
+        log_gather(wake_flush, s->flush);
+}
+
 /* --- all together --- */
 
 static int open_all(struct server *s, struct error *e)
@@ -388,6 +411,9 @@ static void close_all(struct server *s)
             event_free(s->signals[i]);
     if (s->drain)
         event_free(s->drain);
+    log_gather(NULL, NULL);
+    if (s->flush)
+        event_free(s->flush);
     snapshot_drop(app->snapshot);
     metrics_free(app->metrics);
     if (app->base)
@@ -425,6 +451,7 @@ int command_serve(int argc, char **argv)
         command_error("%s", e.text);
     } else {
         tell_start(s);
+        gather_log(s);
         event_base_dispatch(s->app.base);
         log_line(LOG_INFO_LEVEL, "drain", "stopped");
     }
