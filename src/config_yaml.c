@@ -14,6 +14,8 @@
 
 #include <string.h>
 
+enum { DEPTH_MAX = 32, ANCHORS_MAX = 1000 };
+
 static bool is_section(const char *name)
 {
     size_t len = strlen(name);
@@ -123,12 +125,68 @@ static int fail_syntax(const struct file *f, const yaml_parser_t *p, const char 
                      p->problem ? p->problem : "out of memory");
 }
 
+/* What the loader would take long for. */
+struct shape {
+    int depth, anchors;
+};
+
+static bool has_anchor(const yaml_event_t *event)
+{
+    return (event->type == YAML_SCALAR_EVENT && event->data.scalar.anchor) ||
+           (event->type == YAML_SEQUENCE_START_EVENT && event->data.sequence_start.anchor) ||
+           (event->type == YAML_MAPPING_START_EVENT && event->data.mapping_start.anchor);
+}
+
+static int check_event(const struct file *f, const yaml_event_t *event, struct shape *shape)
+{
+    size_t line = event->start_mark.line + 1;
+    shape->anchors += has_anchor(event);
+    shape->depth +=
+        event->type == YAML_SEQUENCE_START_EVENT || event->type == YAML_MAPPING_START_EVENT;
+    shape->depth -= event->type == YAML_SEQUENCE_END_EVENT || event->type == YAML_MAPPING_END_EVENT;
+    if (shape->depth > DEPTH_MAX)
+        return error_set(f->e, ERR_INVALID, "%s:%zu: lists and mappings nest deeper than %d",
+                         f->name, line, DEPTH_MAX);
+    if (shape->anchors > ANCHORS_MAX)
+        return error_set(f->e, ERR_INVALID, "%s:%zu: more than %d anchors", f->name, line,
+                         ANCHORS_MAX);
+    return 0;
+}
+
+/* The loader's time grows with the square of how deep brackets nest and of how many anchors there
+ * are: what no configuration has is refused before it. */
+static int check_shape(const struct file *f, const char *bytes, size_t len)
+{
+    struct shape shape = {0, 0};
+    yaml_parser_t parser;
+    yaml_event_t event;
+    bool end = false;
+    int rc = 0;
+
+    if (!yaml_parser_initialize(&parser))
+        return error_set(f->e, ERR_INTERNAL, "the YAML parser does not start");
+    yaml_parser_set_input_string(&parser, (const unsigned char *)bytes, len);
+    while (rc == 0 && !end) {
+        if (!yaml_parser_parse(&parser, &event)) {
+            rc = fail_syntax(f, &parser, bytes, len);
+            break;
+        }
+        rc = check_event(f, &event, &shape);
+        end = event.type == YAML_STREAM_END_EVENT;
+        yaml_event_delete(&event);
+    }
+    yaml_parser_delete(&parser);
+    return rc;
+}
+
 int config_parse(struct config *c, const char *name, const char *bytes, size_t len, struct error *e)
 {
     struct file f = {.c = c, .name = name, .e = e};
     yaml_parser_t parser;
-    int rc = 0;
+    int rc = check_shape(&f, bytes, len);
 
+    if (rc)
+        return rc;
     if (!yaml_parser_initialize(&parser))
         return error_set(e, ERR_INTERNAL, "the YAML parser does not start");
     yaml_parser_set_input_string(&parser, (const unsigned char *)bytes, len);

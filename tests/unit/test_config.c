@@ -296,6 +296,25 @@ static void an_alias_that_holds_itself_ends(void **state)
     check_refused_with("models: &a [*a]\n", "models: is a list; allowed: a mapping");
 }
 
+/* Both take minutes if the loader sees them. */
+static void deep_nesting_and_many_anchors_are_refused_at_once(void **state)
+{
+    struct buf b;
+    (void)state;
+    buf_init(&b, 1 << 20);
+    buf_adds(&b, "data: a\nlisten:\n  ");
+    for (int i = 0; i < 500000; i++)
+        buf_addc(&b, i % 2 ? '[' : '{');
+    check_refused(b.data, ERR_INVALID, "t.yaml:3: lists and mappings nest deeper than 32");
+    buf_reset(&b);
+    buf_adds(&b, "data: a\nlisten: [");
+    for (int i = 0; i < 80000; i++)
+        buf_addf(&b, "&a%d x,", i);
+    buf_adds(&b, "]\n");
+    check_refused(b.data, ERR_INVALID, "t.yaml:2: more than 1000 anchors");
+    buf_done(&b);
+}
+
 static void models_in_the_file_replace_the_default_ones(void **state)
 {
     struct config *c = parse("models:\n"
@@ -501,6 +520,7 @@ int main(void)
         cmocka_unit_test(bad_yaml_names_the_line),
         cmocka_unit_test(control_characters_in_a_value_do_not_reach_the_message),
         cmocka_unit_test(an_alias_that_holds_itself_ends),
+        cmocka_unit_test(deep_nesting_and_many_anchors_are_refused_at_once),
         cmocka_unit_test(models_in_the_file_replace_the_default_ones),
         cmocka_unit_test(a_list_with_a_mistake_names_its_entry),
         cmocka_unit_test(the_backend_of_a_model_must_exist),
