@@ -189,7 +189,7 @@ static int lex_characters(struct json_lex *l, struct json_string *s)
 static int lex_special(struct json_lex *l, struct json_string *s)
 {
     unsigned char ch = (unsigned char)l->text[l->at];
-    size_t decoded;
+    size_t decoded = 0; /* after a mistake */
     if (ch == '\\') {
         s->escaped = true;
         int rc = lex_escape(l, &decoded);
