@@ -7,7 +7,8 @@
  * Writing puts our id, created, model and fingerprint around the choices, whose text is copied
  * as it came but for what clients lean on: `reasoning` and `reasoning_content` where one is absent
  * or null; a choice's `index`, `logprobs` and `finish_reason`; a message's `role`, `content`,
- * `refusal` and `tool_calls`. A usage inside a choice is taken out: it stands in one place.
+ * `refusal` and `tool_calls`. Taken out are a usage inside a choice, which stands in one place,
+ * and a delta's role, which is said once for each choice by whoever writes the stream.
  * Members of the top level that we do not know are copied too. Before anything else, ill-formed
  * UTF-8 inside a string and halves of surrogate pairs become U+FFFD.
  */
@@ -46,12 +47,13 @@ struct relayed_choice {
     enum api_finish finish; /* API_FINISH_STOP for any word that has no name here */
 };
 
-/* A change to the text of the choices: at `at`, `cut` bytes give way to `lead` and `raw`. */
+/* A change to the text of the choices: at `at`, `cut` bytes give way to `lead`, `raw`, `number`. */
 struct relayed_edit {
     const char *at;
     size_t cut;
     const char *lead;
     struct api_text raw;
+    int number; /* none if negative */
 };
 
 /* One object read. Spans point into the text that was read (or into `repaired`), lists at the

@@ -44,7 +44,7 @@ static void write_head(struct buf *b, const struct api_head *h, const char *obje
     write_cstring(b, h->model);
 }
 
-static void write_usage(struct buf *b, const struct api_usage *u)
+void api_usage_write(struct buf *b, const struct api_usage *u)
 {
     buf_addf(b,
              "{\"prompt_tokens\":%" PRId64 ",\"completion_tokens\":%" PRId64
@@ -101,7 +101,7 @@ void api_reply_write(struct buf *b, const struct api_head *h, const struct api_c
         write_choice(b, &choices[i], i);
     }
     buf_adds(b, "],\"usage\":");
-    write_usage(b, u);
+    api_usage_write(b, u);
     buf_adds(b, ",\"system_fingerprint\":");
     write_cstring(b, h->fingerprint);
     buf_addc(b, '}');
@@ -203,7 +203,7 @@ void api_chunk_usage(struct buf *b, const struct api_head *h, const struct api_u
 {
     open_chunk(b, h);
     buf_adds(b, "],\"usage\":");
-    write_usage(b, u);
+    api_usage_write(b, u);
     buf_adds(b, "}\n\n");
 }
 

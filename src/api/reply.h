@@ -57,6 +57,8 @@ struct api_choice {
 void api_reply_write(struct buf *b, const struct api_head *h, const struct api_choice *choices,
                      size_t n, const struct api_usage *u);
 
+void api_usage_write(struct buf *b, const struct api_usage *u); /* the object, every spelling */
+
 /* Appends one entry of logprobs.content: {"token","logprob","bytes","top_logprobs"}; writes a
  * comma first if `more`. */
 void api_logprob_write(struct buf *b, const struct api_logprob *p, bool more);
