@@ -441,6 +441,7 @@ int command_serve(int argc, char **argv)
 {
     struct server *s = mem_zalloc(sizeof *s);
     struct error e = {0};
+    mem_keep_freed();
     int rc = read_options(s, argc, argv);
     if (rc) {
         free(s);

@@ -7,12 +7,14 @@
  */
 #include "base/mem.h"
 
+#include <malloc.h>
 #include <stdint.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 
 enum { ARENA_FIRST_BYTES = 4096, ARENA_BLOCK_BYTES = 256 * 1024, ARENA_ALIGN = 16 };
+enum { KEPT_FREE_BYTES = 8 * 1024 * 1024, ASKED_FOR_BYTES = 256 * 1024 };
 
 struct block {
     struct block *next;
@@ -78,6 +80,12 @@ char *mem_strndup(const char *s, size_t n)
         memcpy(copy, s, n);
     copy[n] = '\0';
     return copy;
+}
+
+void mem_keep_freed(void)
+{
+    mallopt(M_TRIM_THRESHOLD, KEPT_FREE_BYTES);
+    mallopt(M_TOP_PAD, ASKED_FOR_BYTES);
 }
 
 static size_t block_header_bytes(void)

@@ -15,6 +15,9 @@ void *mem_array(size_t count, size_t item_bytes); /* zeroed; a product that over
 void *mem_realloc(void *old, size_t bytes);
 char *mem_strdup(const char *s);
 char *mem_strndup(const char *s, size_t n); /* copies n bytes and adds a NUL */
+/* For a process with a loop, before its threads: what a turn frees and the next one needs again is
+ * not given back to the system, up to some megabytes. */
+void mem_keep_freed(void);
 
 /* Memory that lives as long as one piece of work, freed in one call. */
 struct arena;
