@@ -6,7 +6,6 @@
 #include "base/log.h"
 #include "call.h"
 
-#include <inttypes.h>
 #include <string.h>
 
 const char *record_source(enum api_usage_source source)
@@ -49,36 +48,75 @@ static int status_of(const struct call *c)
     return c->status ? c->status : 499;
 }
 
+/* The line is written for each request, so without formats; its members keep their order. */
+static void add_member(struct buf *b, const char *name)
+{
+    if (b->len)
+        buf_addc(b, ',');
+    buf_addc(b, '"');
+    buf_adds(b, name);
+    buf_adds(b, "\":");
+}
+
+static void add_word(struct buf *b, const char *name, const char *word)
+{
+    add_member(b, name);
+    buf_addc(b, '"');
+    buf_adds(b, word);
+    buf_addc(b, '"');
+}
+
+static void add_name(struct buf *b, const char *name, const char *value)
+{
+    add_member(b, name);
+    json_write_string(b, value, strlen(value));
+}
+
+static void add_number(struct buf *b, const char *name, int64_t n)
+{
+    add_member(b, name);
+    buf_addi(b, n);
+}
+
+static void add_ms(struct buf *b, const char *name, int64_t us)
+{
+    const char part[] = {'.', (char)('0' + us / 100 % 10), (char)('0' + us / 10 % 10),
+                         (char)('0' + us % 10)};
+    add_number(b, name, us / 1000);
+    buf_add(b, part, sizeof part);
+}
+
 static void add_chat(struct buf *b, const struct call *c)
 {
-    buf_adds(b, ",\"model\":");
-    json_write_string(b, c->model->api.id, strlen(c->model->api.id));
+    add_name(b, "model", c->model->api.id);
     if (*c->place.backend) {
-        buf_adds(b, ",\"backend\":");
-        json_write_string(b, c->place.backend, strlen(c->place.backend));
-        buf_addf(b, ",\"tries\":%d,\"queue_ms\":%.3f", c->place.tries,
-                 (double)c->place.queued_us / 1000);
+        add_name(b, "backend", c->place.backend);
+        add_number(b, "tries", c->place.tries);
+        add_ms(b, "queue_ms", c->place.queued_us);
     }
     if (c->first_text_us >= 0)
-        buf_addf(b, ",\"first_ms\":%.3f", (double)c->first_text_us / 1000);
-    buf_addf(b,
-             ",\"stream\":%s,\"prompt_tokens\":%" PRId64 ",\"cached_tokens\":%" PRId64
-             ",\"completion_tokens\":%" PRId64 ",\"usage\":\"%s\"",
-             c->request.stream ? "true" : "false", c->usage.prompt_tokens, c->usage.cached_tokens,
-             c->usage.completion_tokens, record_source(c->usage.source));
+        add_ms(b, "first_ms", c->first_text_us);
+    add_member(b, "stream");
+    buf_adds(b, c->request.stream ? "true" : "false");
+    add_number(b, "prompt_tokens", c->usage.prompt_tokens);
+    add_number(b, "cached_tokens", c->usage.cached_tokens);
+    add_number(b, "completion_tokens", c->usage.completion_tokens);
+    add_word(b, "usage", record_source(c->usage.source));
 }
 
 static void write_line(const struct call *c, int64_t duration_us)
 {
     struct buf b;
     buf_init(&b, 4096);
-    buf_addf(&b, "\"trace_id\":\"%s\",\"route\":\"%s\",\"status\":%d,\"end\":\"%s\"", c->trace_id,
-             c->route_name, status_of(c), how_it_ended(c));
+    add_word(&b, "trace_id", c->trace_id);
+    add_word(&b, "route", c->route_name);
+    add_number(&b, "status", status_of(c));
+    add_word(&b, "end", how_it_ended(c));
     if (c->authenticated)
-        buf_addf(&b, ",\"key\":%" PRId64, c->key.id);
+        add_number(&b, "key", c->key.id);
     if (c->model)
         add_chat(&b, c);
-    buf_addf(&b, ",\"ms\":%.3f", (double)duration_us / 1000);
+    add_ms(&b, "ms", duration_us);
     if (!b.failed)
         log_fields(LOG_INFO_LEVEL, "call", b.data);
     buf_done(&b);
