@@ -125,7 +125,7 @@ void call_refuse(struct call *c, const struct fault *f)
 {
     if (c->step == CALL_OVER)
         return;
-    run_stop(c);
+    call_stop(c);
     c->step = CALL_OVER;
     c->fault = f->kind;
     if (f->kind == FAULT_INTERNAL)
@@ -348,7 +348,7 @@ static enum verdict step_admit(struct call *c)
 
 static enum verdict step_run(struct call *c)
 {
-    run_start(c);
+    call_run(c);
     return PARK;
 }
 
@@ -442,7 +442,7 @@ static void on_end(void *arg, struct http_exchange *x, enum http_outcome outcome
     c->x = NULL;
     c->outcome = outcome;
     c->ended_us = clock_mono_us();
-    run_stop(c);
+    call_stop(c);
     call_release(c);
 }
 

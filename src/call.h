@@ -181,8 +181,8 @@ struct snapshot *snapshot_hold(struct snapshot *s);
 void snapshot_drop(struct snapshot *s); /* frees it with its last user */
 
 /* While a backend works on it (run.c). */
-void run_start(struct call *c); /* gives the call to the router, or refuses it */
-void run_stop(struct call *c);  /* takes it back, if it runs */
+void call_run(struct call *c); /* gives the call to the router, or refuses it */
+void call_stop(struct call *c);  /* takes it back, if it runs */
 
 /* Tokens (meter.c). */
 void meter_start(struct call *c);

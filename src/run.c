@@ -140,7 +140,7 @@ static bool has_local(const struct call *c)
     return false;
 }
 
-void run_start(struct call *c)
+void call_run(struct call *c)
 {
     struct router_call call = {.run = {.number = c->number,
                                        .owner = (uint64_t)c->key.id,
@@ -178,7 +178,7 @@ static void leave(struct call *c)
     c->app->n_running--;
 }
 
-void run_stop(struct call *c)
+void call_stop(struct call *c)
 {
     if (!c->running)
         return;
