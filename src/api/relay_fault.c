@@ -31,7 +31,7 @@ static const struct row {
     {400, FAULT_BAD_REQUEST, true, "The upstream refused the request"},
     {401, FAULT_UPSTREAM, false,
      "The upstream refused this server's own credentials; tell its operator"},
-    {402, FAULT_UNAVAILABLE, false,
+    {402, FAULT_UPSTREAM, false,
      "This server's account at the upstream is used up; tell its operator"},
     {403, FAULT_UPSTREAM, false,
      "The upstream refused this server's own credentials; tell its operator"},
@@ -283,7 +283,9 @@ static const struct row *row_of_names(int status, const struct words *w)
         return &too_long;
     if (mistake && is_named(w, model_names))
         return row_of(404);
-    if ((mistake || status == 403 || status == 429) && is_named(w, quota_names))
+    if (status == 403 && is_named(w, quota_names))
+        return row_of(402);
+    if ((mistake || status == 429) && is_named(w, quota_names))
         return &used_up;
     return status == 429 && has_any(w->text, quota_texts) ? &used_up : NULL;
 }

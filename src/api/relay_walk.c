@@ -17,25 +17,29 @@ char relay_next(struct reader *r)
     return json_lex_peek(&r->lex);
 }
 
-/* The place of a key among the names, or -1. A key with escapes is compared by what it says. */
+/* The place of a text among the names, or -1. */
+static int find_text(const char *text, size_t len, const struct name *names, int n_names)
+{
+    for (int i = 0; i < n_names; i++) {
+        if (names[i].len == len && memcmp(names[i].text, text, len) == 0)
+            return i;
+    }
+    return -1;
+}
+
+/* The same of a key, which counts by what it says if there are escapes in it. */
 static int find_name(const struct reader *r, const struct json_string *key,
                      const struct name *names, int n_names)
 {
-    const char *text = r->lex.text + key->start;
-    size_t len = key->len;
-    struct buf decoded;
-    int found = -1;
-    buf_init(&decoded, NAME_BYTES);
-    if (key->escaped && key->decoded <= NAME_BYTES) {
-        json_lex_decode(&decoded, text, len);
-        text = decoded.data;
-        len = decoded.len;
-    }
-    for (int i = 0; i < n_names && found < 0; i++) {
-        if (names[i].len == len && memcmp(names[i].text, text, len) == 0)
-            found = i;
-    }
-    buf_done(&decoded);
+    struct buf said;
+    if (!key->escaped)
+        return find_text(r->lex.text + key->start, key->len, names, n_names);
+    if (key->decoded > NAME_BYTES)
+        return -1;
+    buf_init(&said, NAME_BYTES);
+    json_lex_decode(&said, r->lex.text + key->start, key->len);
+    int found = find_text(said.data, said.len, names, n_names);
+    buf_done(&said);
     return found;
 }
 
@@ -142,33 +146,43 @@ bool relay_is_empty(const char *text, size_t len)
     }
 }
 
-static enum value_kind kind_of(char first)
+static int read_number(struct reader *r)
 {
-    switch (first) {
-    case '{':
-        return VALUE_OBJECT;
-    case '[':
-        return VALUE_ARRAY;
-    case '"':
-        return VALUE_STRING;
-    case 'n':
-        return VALUE_NULL;
-    case 't':
-    case 'f':
-        return VALUE_BOOL;
-    default:
-        return VALUE_NUMBER;
-    }
+    struct json_number n;
+    return json_lex_number(&r->lex, &n);
 }
 
 int relay_value(struct reader *r, struct value *v)
 {
     char first = relay_next(r);
     size_t start = r->lex.at;
-    int rc = first == '"' ? json_lex_string(&r->lex, &v->string) : json_lex_value(&r->lex);
+    int rc;
+    switch (first) {
+    case '"':
+        v->kind = VALUE_STRING;
+        rc = json_lex_string(&r->lex, &v->string);
+        break;
+    case 'n':
+        v->kind = VALUE_NULL;
+        rc = json_lex_word(&r->lex, "null");
+        break;
+    case '{':
+    case '[':
+        v->kind = first == '{' ? VALUE_OBJECT : VALUE_ARRAY;
+        rc = json_lex_value(&r->lex);
+        break;
+    case 't':
+    case 'f':
+        v->kind = VALUE_BOOL;
+        rc = json_lex_word(&r->lex, first == 't' ? "true" : "false");
+        break;
+    default:
+        v->kind = VALUE_NUMBER;
+        rc = read_number(r);
+        break;
+    }
     if (rc != 0)
         return rc;
-    v->kind = kind_of(first);
     v->start = r->lex.text + start;
     v->len = r->lex.at - start;
     v->is_empty = relay_is_empty(v->start, v->len);

@@ -58,7 +58,7 @@ static size_t plain_in_words(const char *s, size_t n)
     return at;
 }
 
-size_t json_lex_plain(const char *s, size_t n)
+static inline size_t plain_len(const char *s, size_t n)
 {
     size_t at = 0;
 #ifdef __SSE2__
@@ -76,6 +76,11 @@ size_t json_lex_plain(const char *s, size_t n)
     }
 #endif
     return at + plain_in_words(s + at, n - at);
+}
+
+size_t json_lex_plain(const char *s, size_t n)
+{
+    return plain_len(s, n);
 }
 
 static int hex_value(char ch)
@@ -206,7 +211,7 @@ int json_lex_string(struct json_lex *l, struct json_string *s)
     l->at++;
     *s = (struct json_string){.start = l->at};
     for (;;) {
-        size_t n = json_lex_plain(l->text + l->at, l->len - l->at);
+        size_t n = plain_len(l->text + l->at, l->len - l->at);
         l->at += n;
         s->decoded += n;
         if (l->at >= l->len)
