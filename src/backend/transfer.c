@@ -21,6 +21,7 @@ enum {
     LET_GO_BYTES = 64 * 1024,
     SENT_AT_ONCE_BYTES = 16 * 1024, /* a request so small needs no look whether it is sent */
     LOOK_MS = 200,                  /* between two looks how much of a request is sent */
+    EXPECT_BYTES = 512 * 1024,      /* libcurl asks before it sends a request of some size */
     DAY_S = 24 * 60 * 60
 };
 
@@ -74,7 +75,7 @@ static void enter(struct transfer *x, enum transfer_phase phase)
 static void look_at_sending(struct transfer *x)
 {
     curl_off_t sent = 0;
-    curl_easy_getinfo(x->easy, CURLINFO_SIZE_UPLOAD_T, &sent);
+    curl_easy_getinfo(x->handle.easy, CURLINFO_SIZE_UPLOAD_T, &sent);
     if (sent != x->sent)
         x->since_ms = x->all->now_ms;
     x->sent = sent;
@@ -110,12 +111,12 @@ static void leave(struct transfer *x)
 {
     unlink_woken(x);
     evtimer_del(&x->timer);
-    if (x->easy) {
-        curl_multi_remove_handle(x->shelf->multi, x->easy);
-        handle_give(x->all, x->easy, x->pooled);
+    if (x->shelf) {
+        curl_multi_remove_handle(x->shelf->multi, x->handle.easy);
         shelf_leave(x->shelf);
     }
-    x->easy = NULL;
+    if (x->handle.easy)
+        handle_give(x->all, &x->handle, x->pooled);
     forget_request(x);
     if (x->next)
         x->next->prev = x->prev;
@@ -172,7 +173,7 @@ static enum transfer_end end_of(const struct transfer *x, CURLcode code)
     case CURLE_OUT_OF_MEMORY: /* how libcurl calls a header line past its own ceiling */
         return TRANSFER_LIMIT;
     case CURLE_RECV_ERROR:
-        curl_easy_getinfo(x->easy, CURLINFO_HTTP_CONNECTCODE, &proxy_status);
+        curl_easy_getinfo(x->handle.easy, CURLINFO_HTTP_CONNECTCODE, &proxy_status);
         if (proxy_status && proxy_status / 100 != 2)
             return TRANSFER_REFUSED;
         return strstr(x->said, "chunked-encoding") ? TRANSFER_GARBAGE : TRANSFER_RESET;
@@ -199,7 +200,7 @@ static void describe(const struct transfer *x, CURLcode code, char *out, size_t 
         snprintf(out, size, "%s: the reply was not taken", x->where);
     } else {
         const char *text = x->said[0] ? x->said : curl_easy_strerror(code);
-        curl_easy_getinfo(x->easy, CURLINFO_OS_ERRNO, &number);
+        curl_easy_getinfo(x->handle.easy, CURLINFO_OS_ERRNO, &number);
         if (code == CURLE_COULDNT_CONNECT && number > 0)
             snprintf(out, size, "connect to %s failed: %s", x->where, strerrordesc_np((int)number));
         else
@@ -298,14 +299,14 @@ static void end_of_head(struct transfer *x)
 {
     long status = 0;
     char *type = NULL;
-    curl_easy_getinfo(x->easy, CURLINFO_RESPONSE_CODE, &status);
+    curl_easy_getinfo(x->handle.easy, CURLINFO_RESPONSE_CODE, &status);
     if (status < 200)
         return;
-    curl_easy_getinfo(x->easy, CURLINFO_CONTENT_TYPE, &type);
+    curl_easy_getinfo(x->handle.easy, CURLINFO_CONTENT_TYPE, &type);
     look_at_sending(x);
     if ((size_t)x->sent >= x->len) {
-        curl_easy_setopt(x->easy, CURLOPT_HTTPHEADER, NULL);
-        curl_easy_setopt(x->easy, CURLOPT_POSTFIELDS, NULL);
+        curl_easy_setopt(x->handle.easy, CURLOPT_HTTPHEADER, NULL);
+        curl_easy_setopt(x->handle.easy, CURLOPT_POSTFIELDS, NULL);
         forget_request(x);
     }
     x->head_told = true;
@@ -362,7 +363,7 @@ void transfer_wake(struct transfer *x)
         return;
     x->held = false;
     t->inside = true;
-    CURLcode code = curl_easy_pause(x->easy, CURLPAUSE_CONT);
+    CURLcode code = curl_easy_pause(x->handle.easy, CURLPAUSE_CONT);
     t->inside = false;
     if (code && !x->closed)
         transfer_ended(x, code);
@@ -439,43 +440,72 @@ static bool given(const struct upstream_options *o, const char *line)
     return false;
 }
 
-/* The header fields as a list in one block of memory: nodes, then their texts. What the options
- * give goes before what the request or libcurl would say. */
-static struct curl_slist *make_lines(const struct upstream_options *o, const char *const *headers,
-                                     size_t n_headers)
+/* The header fields as a list in one block of memory: nodes, then their texts. */
+struct lines {
+    struct curl_slist *node;
+    size_t n, bytes; /* counted first, without a block, then written */
+    char *at;        /* NULL while counting */
+};
+
+static void add_part(struct lines *l, const char *part)
 {
-    const char *key = o->key && o->key[0] && !given(o, "Authorization:") ? o->key : NULL;
-    size_t nodes = o->n_headers + n_headers + 2, n = 0, used = 0;
-    struct buf text;
-    buf_init(&text, SIZE_MAX / 2);
-    buf_addf(&text, "Expect:%c", 0);
-    if (key)
-        buf_addf(&text, "Authorization: Bearer %s%c", key, 0);
+    size_t n = strlen(part);
+    if (l->at)
+        l->at = mempcpy(l->at, part, n);
+    else
+        l->bytes += n;
+}
+
+static void add_line(struct lines *l, const char *name, const char *between, const char *value)
+{
+    char *start = l->at;
+    add_part(l, name);
+    add_part(l, between);
+    add_part(l, value);
+    if (start) {
+        *l->at++ = '\0';
+        l->node[l->n] = (struct curl_slist){.data = start, .next = &l->node[l->n + 1]};
+    } else {
+        l->bytes++;
+    }
+    l->n++;
+}
+
+/* What the options give goes before what the request or libcurl would say. */
+static void add_lines(struct lines *l, const struct upstream_options *o, size_t len,
+                      const char *const *headers, size_t n_headers)
+{
+    if (len > EXPECT_BYTES)
+        add_line(l, "Expect", ":", "");
+    if (o->key && o->key[0] && !given(o, "Authorization:"))
+        add_line(l, "Authorization", ": Bearer ", o->key);
     for (size_t i = 0; i < o->n_headers; i++) {
         bool empty = !o->headers[i].value[0]; /* libcurl takes "Name:" for "send none" */
-        buf_addf(&text, "%s%s%s%c", o->headers[i].name, empty ? ";" : ": ", o->headers[i].value, 0);
+        add_line(l, o->headers[i].name, empty ? ";" : ": ", o->headers[i].value);
     }
     for (size_t i = 0; i < n_headers; i++) {
         if (!given(o, headers[i]))
-            buf_add(&text, headers[i], strlen(headers[i]) + 1);
+            add_line(l, headers[i], "", "");
     }
-    char *block = mem_alloc(nodes * sizeof(struct curl_slist) + text.len);
-    struct curl_slist *list = (struct curl_slist *)block;
-    char *texts = block + nodes * sizeof(struct curl_slist);
-    memcpy(texts, text.data, text.len);
-    for (; used < text.len; n++) {
-        list[n].data = texts + used;
-        list[n].next = &list[n + 1];
-        used += strlen(list[n].data) + 1;
-    }
-    list[n - 1].next = NULL;
-    buf_done(&text);
-    return list;
+}
+
+static struct curl_slist *make_lines(const struct upstream_options *o, size_t len,
+                                     const char *const *headers, size_t n_headers)
+{
+    struct lines count = {0}, l = {0};
+    add_lines(&count, o, len, headers, n_headers);
+    if (!count.n)
+        return NULL;
+    l.node = mem_alloc(count.n * sizeof *l.node + count.bytes);
+    l.at = (char *)(l.node + count.n);
+    add_lines(&l, o, len, headers, n_headers);
+    l.node[l.n - 1].next = NULL;
+    return l.node;
 }
 
 static bool set_tls(struct transfer *x, const struct upstream_options *o)
 {
-    CURL *h = x->easy;
+    CURL *h = x->handle.easy;
     bool own = o->ca_file && o->ca_file[0];
     x->pooled = !own; /* the system's certificates cannot be chosen again */
     return !curl_easy_setopt(h, CURLOPT_SSL_VERIFYPEER, o->verify ? 1L : 0L) &&
@@ -494,15 +524,28 @@ static bool set_version(struct transfer *x, const struct upstream_options *o)
         version = CURL_HTTP_VERSION_2_PRIOR_KNOWLEDGE;
     else if (o->http2 != UPSTREAM_HTTP2_OFF && tls)
         version = CURL_HTTP_VERSION_2TLS;
-    return !curl_easy_setopt(x->easy, CURLOPT_HTTP_VERSION, version) &&
-           !curl_easy_setopt(x->easy, CURLOPT_PIPEWAIT, version != CURL_HTTP_VERSION_1_1 ? 1L : 0L);
+    return !curl_easy_setopt(x->handle.easy, CURLOPT_HTTP_VERSION, version) &&
+           !curl_easy_setopt(x->handle.easy, CURLOPT_PIPEWAIT,
+                             version != CURL_HTTP_VERSION_1_1 ? 1L : 0L);
 }
 
-static bool set_request(struct transfer *x, const struct upstream_options *o, const char *url)
+static bool set_address(struct transfer *x, const struct upstream_options *o, const char *path)
 {
-    CURL *h = x->easy;
-    bool good = !curl_easy_setopt(h, CURLOPT_URL, url) &&
-                !curl_easy_setopt(h, CURLOPT_PROXY, o->proxy ? o->proxy : "") &&
+    struct handle *h = &x->handle;
+    size_t n = strlen(o->url), size = n + strlen(path) + 1;
+    if (h->url && strncmp(h->url, o->url, n) == 0 && strcmp(h->url + n, path) == 0)
+        return true;
+    free(h->url);
+    h->url = mem_alloc(size);
+    snprintf(h->url, size, "%s%s", o->url, path);
+    return !curl_url_set(h->address, CURLUPART_URL, h->url, CURLU_PATH_AS_IS) &&
+           !curl_easy_setopt(h->easy, CURLOPT_CURLU, h->address);
+}
+
+static bool set_request(struct transfer *x, const struct upstream_options *o)
+{
+    CURL *h = x->handle.easy;
+    bool good = !curl_easy_setopt(h, CURLOPT_PROXY, o->proxy ? o->proxy : "") &&
                 !curl_easy_setopt(h, CURLOPT_HTTPHEADER, x->lines) &&
                 !curl_easy_setopt(h, CURLOPT_ERRORBUFFER, x->said) &&
                 !curl_easy_setopt(h, CURLOPT_PRIVATE, x) &&
@@ -559,20 +602,9 @@ static struct transfer *transfer_new(struct transfers *t, const struct upstream_
 /* Hands the request to libcurl, which begins on the loop's next turn. */
 static bool begin(struct transfer *x, const struct upstream_options *o, const char *path)
 {
-    struct buf url;
-    x->easy = handle_take(x->all);
-    x->shelf = x->easy ? shelf_take(x->all) : NULL;
-    if (!x->shelf) {
-        handle_give(x->all, x->easy, false);
-        x->easy = NULL;
-        return false;
-    }
-    buf_init(&url, SIZE_MAX / 2);
-    buf_adds(&url, o->url);
-    buf_adds(&url, path);
-    bool good = set_request(x, o, url.data) && !curl_multi_add_handle(x->shelf->multi, x->easy);
-    buf_done(&url);
-    return good;
+    x->shelf = handle_take(x->all, &x->handle) ? shelf_take(x->all) : NULL;
+    return x->shelf && set_address(x, o, path) && set_request(x, o) &&
+           !curl_multi_add_handle(x->shelf->multi, x->handle.easy);
 }
 
 int transfer_open(struct transfers *t, const struct upstream_options *o, const char *path,
@@ -585,7 +617,7 @@ int transfer_open(struct transfers *t, const struct upstream_options *o, const c
     x->events = events;
     x->arg = arg;
     x->timed = stream;
-    x->lines = make_lines(o, headers, n_headers);
+    x->lines = make_lines(o, x->len, headers, n_headers);
     if (!begin(x, o, path)) {
         transfer_bury(x);
         return error_set(e, ERR_INTERNAL, "%s: the request cannot be begun", o->name);

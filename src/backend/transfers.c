@@ -227,54 +227,61 @@ static void on_reap(evutil_socket_t fd, short what, void *arg)
         evtimer_add(t->reap, &tv);
 }
 
-static CURL *handle_new(struct transfers *t)
+static bool set_common(struct transfers *t, CURL *h)
 {
-    CURL *h = curl_easy_init();
-    if (!h)
-        return NULL;
-    bool good = !curl_easy_setopt(h, CURLOPT_NOSIGNAL, 1L) &&
-                !curl_easy_setopt(h, CURLOPT_SHARE, t->share) &&
-                !curl_easy_setopt(h, CURLOPT_PROTOCOLS_STR, "http,https") &&
-                !curl_easy_setopt(h, CURLOPT_NOPROXY, "") &&
-                !curl_easy_setopt(h, CURLOPT_PATH_AS_IS, 1L) &&
-                !curl_easy_setopt(h, CURLOPT_HTTP09_ALLOWED, 0L) &&
-                !curl_easy_setopt(h, CURLOPT_QUICK_EXIT, 1L) &&
-                !curl_easy_setopt(h, CURLOPT_SUPPRESS_CONNECT_HEADERS, 1L) &&
-                !curl_easy_setopt(h, CURLOPT_SSLVERSION, (long)CURL_SSLVERSION_TLSv1_2) &&
-                !curl_easy_setopt(h, CURLOPT_TCP_NODELAY, 1L) &&
-                !curl_easy_setopt(h, CURLOPT_TCP_KEEPALIVE, 1L) &&
-                !curl_easy_setopt(h, CURLOPT_TCP_KEEPIDLE, 30L) &&
-                !curl_easy_setopt(h, CURLOPT_TCP_KEEPINTVL, 10L) &&
-                !curl_easy_setopt(h, CURLOPT_BUFFERSIZE, (long)RECEIVE_BYTES) &&
-                !curl_easy_setopt(h, CURLOPT_UPLOAD_BUFFERSIZE, 16384L) &&
-                !curl_easy_setopt(h, CURLOPT_CLOSESOCKETFUNCTION, on_close_socket) &&
-                !curl_easy_setopt(h, CURLOPT_CLOSESOCKETDATA, t) &&
-                !curl_easy_setopt(h, CURLOPT_SOCKOPTFUNCTION, transfer_on_socket) &&
-                !curl_easy_setopt(h, CURLOPT_PREREQFUNCTION, transfer_on_connected) &&
-                !curl_easy_setopt(h, CURLOPT_HEADERFUNCTION, transfer_on_header) &&
-                !curl_easy_setopt(h, CURLOPT_WRITEFUNCTION, transfer_on_write);
-    if (!good) {
-        curl_easy_cleanup(h);
-        h = NULL;
-    }
-    return h;
+    return !curl_easy_setopt(h, CURLOPT_NOSIGNAL, 1L) &&
+           !curl_easy_setopt(h, CURLOPT_SHARE, t->share) &&
+           !curl_easy_setopt(h, CURLOPT_PROTOCOLS_STR, "http,https") &&
+           !curl_easy_setopt(h, CURLOPT_NOPROXY, "") &&
+           !curl_easy_setopt(h, CURLOPT_PATH_AS_IS, 1L) &&
+           !curl_easy_setopt(h, CURLOPT_HTTP09_ALLOWED, 0L) &&
+           !curl_easy_setopt(h, CURLOPT_QUICK_EXIT, 1L) &&
+           !curl_easy_setopt(h, CURLOPT_SUPPRESS_CONNECT_HEADERS, 1L) &&
+           !curl_easy_setopt(h, CURLOPT_SSLVERSION, (long)CURL_SSLVERSION_TLSv1_2) &&
+           !curl_easy_setopt(h, CURLOPT_TCP_NODELAY, 1L) &&
+           !curl_easy_setopt(h, CURLOPT_TCP_KEEPALIVE, 1L) &&
+           !curl_easy_setopt(h, CURLOPT_TCP_KEEPIDLE, 30L) &&
+           !curl_easy_setopt(h, CURLOPT_TCP_KEEPINTVL, 10L) &&
+           !curl_easy_setopt(h, CURLOPT_BUFFERSIZE, (long)RECEIVE_BYTES) &&
+           !curl_easy_setopt(h, CURLOPT_UPLOAD_BUFFERSIZE, 16384L) &&
+           !curl_easy_setopt(h, CURLOPT_CLOSESOCKETFUNCTION, on_close_socket) &&
+           !curl_easy_setopt(h, CURLOPT_CLOSESOCKETDATA, t) &&
+           !curl_easy_setopt(h, CURLOPT_SOCKOPTFUNCTION, transfer_on_socket) &&
+           !curl_easy_setopt(h, CURLOPT_PREREQFUNCTION, transfer_on_connected) &&
+           !curl_easy_setopt(h, CURLOPT_HEADERFUNCTION, transfer_on_header) &&
+           !curl_easy_setopt(h, CURLOPT_WRITEFUNCTION, transfer_on_write);
 }
 
-CURL *handle_take(struct transfers *t)
+static void handle_free(struct handle *h)
 {
-    return t->n_spare ? t->spare[--t->n_spare] : handle_new(t);
+    curl_easy_cleanup(h->easy);
+    curl_url_cleanup(h->address);
+    free(h->url);
+}
+
+bool handle_take(struct transfers *t, struct handle *out)
+{
+    if (t->n_spare) {
+        *out = t->spare[--t->n_spare];
+        return true;
+    }
+    *out = (struct handle){.easy = curl_easy_init(), .address = curl_url()};
+    if (out->easy && out->address && set_common(t, out->easy))
+        return true;
+    handle_free(out);
+    *out = (struct handle){0};
+    return false;
 }
 
 /* The handle still points to what belonged to its request; the next one sets all of that. */
-void handle_give(struct transfers *t, CURL *easy, bool pooled)
+void handle_give(struct transfers *t, struct handle *h, bool pooled)
 {
-    if (!easy)
-        return;
-    curl_easy_setopt(easy, CURLOPT_ERRORBUFFER, NULL);
+    curl_easy_setopt(h->easy, CURLOPT_ERRORBUFFER, NULL);
     if (pooled && t->n_spare < SPARE_HANDLES)
-        t->spare[t->n_spare++] = easy;
+        t->spare[t->n_spare++] = *h;
     else
-        curl_easy_cleanup(easy);
+        handle_free(h);
+    *h = (struct handle){0};
 }
 
 static void on_later(evutil_socket_t fd, short what, void *arg)
@@ -329,7 +336,7 @@ void transfers_close(struct transfers *t)
     while (t->all)
         transfer_bury(t->all);
     while (t->n_spare)
-        curl_easy_cleanup(t->spare[--t->n_spare]);
+        handle_free(&t->spare[--t->n_spare]);
     for (size_t i = 0; i < t->n_shelves; i++) {
         shelf_close(t->shelf[i]);
         free(t->shelf[i]);

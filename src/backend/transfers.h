@@ -29,6 +29,14 @@ struct shelf {
     int64_t empty_since_ms;
 };
 
+/* An easy handle with the address that it was set to last: to parse an address costs as much as
+ * to parse a reply's head. */
+struct handle {
+    CURL *easy;
+    CURLU *address;
+    char *url; /* what `address` was parsed from, or NULL */
+};
+
 /* What the loop watches of one descriptor; lives as long as `all`, used again with the number. */
 struct watch {
     struct event event;
@@ -45,7 +53,7 @@ struct transfers {
     size_t n_shelves;
     struct watch **watch; /* by descriptor */
     size_t n_watches;
-    CURL *spare[SPARE_HANDLES];
+    struct handle spare[SPARE_HANDLES];
     int n_spare;
     struct event *later, *reap;
     struct transfer *all;          /* linked by prev, next */
@@ -64,7 +72,7 @@ enum transfer_phase {
 struct transfer {
     struct transfers *all;
     struct shelf *shelf;
-    CURL *easy;
+    struct handle handle;
     struct transfer *prev, *next, *after;
     const struct transfer_events *events; /* NULL: nobody listens any more */
     void *arg;
@@ -95,8 +103,9 @@ struct transfer {
 /* transfers.c */
 struct shelf *shelf_take(struct transfers *t); /* one with room, counted; NULL if there is none */
 void shelf_leave(struct shelf *s);
-CURL *handle_take(struct transfers *t); /* with all options that every request has; or NULL */
-void handle_give(struct transfers *t, CURL *easy, bool pooled);
+/* With all options that every request has; false if there is no memory. */
+bool handle_take(struct transfers *t, struct handle *out);
+void handle_give(struct transfers *t, struct handle *h, bool pooled); /* forgets *h */
 void transfers_later(struct transfers *t);                    /* wakes on the loop's next turn */
 void transfers_socket(struct transfers *t, curl_socket_t fd); /* a new connection's */
 

@@ -14,7 +14,7 @@
 enum {
     BUCKETS_FIRST = 64, /* a power of two */
     BODY_BYTES = 1 << 30,
-    OWN_LINES = 4 /* header fields of ours, beside those that are passed on */
+    LINES_BYTES = 1 << 20 /* of header fields, which the client's own are a part of */
 };
 
 /* ---- the table ---- */
@@ -68,10 +68,11 @@ void run_forget(struct run *x)
 
 /* ---- what goes up ---- */
 
-/* Header fields of one request, each a string of its own. */
+/* Header fields of one request: one text, each ended by a NUL, and where each begins. */
 struct lines {
-    char **line;
+    struct buf text;
     size_t n;
+    const char **line;
 };
 
 /* A value that would end the field, or hide in it, is left out. */
@@ -83,9 +84,10 @@ static void add_line(struct lines *l, const char *name, const char *value)
         if (((unsigned char)*c < ' ' && *c != '\t') || *c == 0x7f)
             return;
     }
-    size_t size = strlen(name) + strlen(value) + 3;
-    l->line[l->n] = mem_alloc(size);
-    snprintf(l->line[l->n++], size, "%s: %s", name, value);
+    buf_adds(&l->text, name);
+    buf_add(&l->text, ": ", 2);
+    buf_add(&l->text, value, strlen(value) + 1);
+    l->n++;
 }
 
 static void add_forwarded(struct lines *l, const struct upstream *u, const struct backend_run *run)
@@ -97,22 +99,29 @@ static void add_forwarded(struct lines *l, const struct upstream *u, const struc
     }
 }
 
-static struct lines make_lines(const struct upstream *u, const struct backend_run *run)
+static void make_lines(struct lines *l, const struct upstream *u, const struct backend_run *run)
 {
-    struct lines l = {.line = mem_array(u->options.n_forward + OWN_LINES + 2, sizeof(char *))};
-    add_line(&l, "User-Agent", "moongate/" MOONGATE_VERSION);
-    add_line(&l, "Content-Type", "application/json");
-    add_line(&l, "Accept", run->request->stream ? "text/event-stream" : "application/json");
-    add_line(&l, "x-request-id", run->trace_id);
-    add_line(&l, "traceparent", run->traceparent);
-    add_forwarded(&l, u, run);
-    return l;
+    *l = (struct lines){0};
+    buf_init(&l->text, LINES_BYTES);
+    add_line(l, "User-Agent", "moongate/" MOONGATE_VERSION);
+    add_line(l, "Content-Type", "application/json");
+    add_line(l, "Accept", run->request->stream ? "text/event-stream" : "application/json");
+    add_line(l, "x-request-id", run->trace_id);
+    add_line(l, "traceparent", run->traceparent);
+    add_forwarded(l, u, run);
+    if (l->text.failed)
+        l->n = 0;
+    l->line = mem_array(l->n, sizeof *l->line);
+    const char *at = l->text.data;
+    for (size_t i = 0; i < l->n; i++) {
+        l->line[i] = at;
+        at += strlen(at) + 1;
+    }
 }
 
 static void free_lines(struct lines *l)
 {
-    for (size_t i = 0; i < l->n; i++)
-        free(l->line[i]);
+    buf_done(&l->text);
     free(l->line);
 }
 
@@ -145,12 +154,12 @@ static int upstream_start(struct backend *b, const struct backend_run *run, stru
     if (body.failed)
         return refuse(end, FAULT_BODY_LARGE, BLAME_CALL, "Request exceeds the maximum size.",
                       ERR_LIMIT);
-    struct lines lines = make_lines(u, run);
+    struct lines lines;
+    make_lines(&lines, u, run);
     struct run *x = run_new(u, run);
     char *text = buf_take(&body, &len);
-    int rc = transfer_open(u->transfers, &u->options, u->chat_path, text, len,
-                           (const char *const *)lines.line, lines.n, x->stream, &run_events, x,
-                           &x->transfer, &e);
+    int rc = transfer_open(u->transfers, &u->options, u->chat_path, text, len, lines.line, lines.n,
+                           x->stream, &run_events, x, &x->transfer, &e);
     free_lines(&lines);
     if (rc) {
         run_free(x);
