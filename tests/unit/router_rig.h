@@ -19,7 +19,7 @@
 #include "backend/router_private.h"
 #include "base/clock.h"
 
-enum { CALLS_MAX = 4096, FAKES = 3, WAIT_S = 60, NOTES_BYTES = 4096 };
+enum { CALLS_MAX = 4096, FAKES = 8, WAIT_S = 60, NOTES_BYTES = 4096 };
 
 /* A source that the test scripts. */
 struct fake {
@@ -49,7 +49,7 @@ struct rig {
     struct router *router;
     struct router_options o;
     struct fake *fakes[FAKES];
-    char closed[64];         /* names, in order */
+    char closed[64];         /* the first names, in order */
     char notes[NOTES_BYTES]; /* "source:note " */
     struct told told[CALLS_MAX];
     char *request_of[CALLS_MAX]; /* freed when the reply begins */

@@ -374,26 +374,46 @@ static void a_full_engine_alone_is_a_429_at_once(void **state)
     assert_int_equal(router_waiting(rig->router), 0);
 }
 
-static void a_full_engine_is_asked_again_when_a_reply_begins_or_a_stopped_run_ends(void **state)
+static void a_full_engine_beside_a_broken_upstream_tells_its_own_time(void **state)
+{
+    struct rig *rig = *state;
+    struct fault f;
+    struct fake *engine = add_fake(rig, "engine", 0);
+    add_fake(rig, "one", 0);
+    break_source(rig, one_route, 1);
+    engine->refusal.blame = BLAME_BUSY;
+    fault_set(&engine->refusal.fault, FAULT_ENGINE_FULL, NULL, "full");
+    assert_int_equal(start(rig, 10, 1, engine_then_one, 2, &f), ERR_BUSY);
+    assert_int_equal(f.kind, FAULT_ENGINE_FULL);
+    assert_int_equal(f.retry_after_s, 1);
+}
+
+/* Finds the engine full, and lets it have room without anybody having been told. */
+static void find_engine_full(struct rig *rig, struct fake *engine, uint64_t number)
+{
+    struct fault f;
+    engine->refusal.blame = BLAME_BUSY;
+    assert_int_equal(start(rig, number, 1, engine_alone, 1, &f), ERR_BUSY);
+    engine->refusal.blame = BLAME_NONE;
+    assert_int_equal(start(rig, number, 1, engine_alone, 1, &f), ERR_BUSY);
+}
+
+static void a_full_engine_is_asked_again_when_something_begins_or_ends_there(void **state)
 {
     struct rig *rig = *state;
     struct fake *engine = add_fake(rig, "engine", 0);
-    struct fault f;
     for (uint64_t i = 1; i <= 3; i++)
         start_ok(rig, i, engine_alone, 1);
-    for (uint64_t i = 10; i <= 20; i += 10) {
-        engine->refusal.blame = BLAME_BUSY;
-        assert_int_equal(start(rig, i, 1, engine_alone, 1, &f), ERR_BUSY);
-        engine->refusal.blame = BLAME_NONE;
-        assert_int_equal(start(rig, i + 1, 1, engine_alone, 1, &f), ERR_BUSY);
-        if (i == 10)
-            begin_reply(rig, 1);
-        else
-            end_well(rig, 2);
-        start_ok(rig, i + 2, engine_alone, 1);
-        assert_true(router_stop(rig->router, i + 2));
-        end_well(rig, i + 2);
-    }
+    find_engine_full(rig, engine, 10);
+    begin_reply(rig, 1);
+    start_ok(rig, 11, engine_alone, 1);
+    find_engine_full(rig, engine, 20);
+    end_well(rig, 2);
+    start_ok(rig, 21, engine_alone, 1);
+    assert_true(router_stop(rig->router, 3));
+    find_engine_full(rig, engine, 30);
+    end_well(rig, 3); /* the end that a stopped run owes */
+    start_ok(rig, 31, engine_alone, 1);
 }
 
 static void the_engine_never_sees_what_it_cannot_answer(void **state)
@@ -485,8 +505,14 @@ static void a_stopped_run_of_the_engine_still_tells_what_it_used(void **state)
     struct rig *rig = *state;
     struct fake *engine = add_fake(rig, "engine", 0);
     struct backend_end end = {.usage = {.completion_tokens = 5}};
-    start_ok(rig, 1, engine_alone, 1);
+    struct route *route = malloc(sizeof *route);
+    char *name = strdup("k2");
+    *route = engine_alone[0];
+    route->model = name;
+    start_ok(rig, 1, route, 1);
     assert_true(router_stop(rig->router, 1));
+    free(name);
+    free(route);
     forget_request(rig, 1);
     assert_false(router_stop(rig->router, 1));
     assert_int_equal(engine->n_stopped, 1);
@@ -499,7 +525,7 @@ static void a_stopped_run_of_the_engine_still_tells_what_it_used(void **state)
     assert_int_equal(rig->told[1].ends, 1);
     assert_int_equal(rig->told[1].end.usage.completion_tokens, 5);
     assert_string_equal(rig->told[1].backend, "engine");
-    assert_string_equal(rig->told[1].model, "kimi");
+    assert_string_equal(rig->told[1].model, "k2");
 }
 
 static void a_call_can_be_stopped_while_it_waits(void **state)
@@ -559,7 +585,8 @@ int main(void)
         TEST(a_full_source_overflows_to_the_next_priority),
         TEST(a_full_engine_overflows_to_an_upstream),
         TEST(a_full_engine_alone_is_a_429_at_once),
-        TEST(a_full_engine_is_asked_again_when_a_reply_begins_or_a_stopped_run_ends),
+        TEST(a_full_engine_beside_a_broken_upstream_tells_its_own_time),
+        TEST(a_full_engine_is_asked_again_when_something_begins_or_ends_there),
         TEST(the_engine_never_sees_what_it_cannot_answer),
         TEST(tokens_are_counted_by_the_engine_alone),
         TEST(a_model_without_a_source_is_unavailable),

@@ -66,6 +66,26 @@ static void a_second_try_sees_the_sources_of_the_reload(void **state)
     assert_string_equal(rig->closed, "one ");
 }
 
+static void a_source_lives_while_a_call_names_it(void **state)
+{
+    struct rig *rig = *state;
+    struct router_place place;
+    add_fake(rig, "one", 0);
+    start_ok(rig, 1, first_then_second, 2);
+    retire_all(rig);
+    struct fake *two = add_fake(rig, "two", 1);
+    start_ok(rig, 2, second_alone, 1);
+    fail_call(rig, 1);
+    turn(rig); /* it waits for the second, and the first was asked last */
+    assert_string_equal(rig->closed, "");
+    assert_int_equal(router_where(rig->router, 1, &place), 0);
+    assert_string_equal(place.backend, "one");
+    end_well(rig, 2);
+    turn(rig);
+    assert_begun(two, 2, 1);
+    assert_string_equal(rig->closed, "one ");
+}
+
 static void who_waits_for_a_source_that_is_gone_is_refused(void **state)
 {
     struct rig *rig = *state;
@@ -198,6 +218,7 @@ int main(void)
         TEST(an_idle_source_that_is_gone_is_closed_on_the_next_turn),
         TEST(a_stopped_run_is_a_last_run_too),
         TEST(a_second_try_sees_the_sources_of_the_reload),
+        TEST(a_source_lives_while_a_call_names_it),
         TEST(who_waits_for_a_source_that_is_gone_is_refused),
         TEST(the_engine_stays_at_a_reload),
         TEST(upstreams_are_kept_where_their_options_are_equal),

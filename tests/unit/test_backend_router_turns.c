@@ -168,6 +168,40 @@ static void a_second_try_waits_too_and_not_for_who_failed(void **state)
     assert_true(rig->told[2].place.queued_us > 0);
 }
 
+static void who_failed_already_does_not_hold_up_those_who_could_go_there(void **state)
+{
+    struct rig *rig = *state;
+    struct fake *one = add_fake(rig, "one", 1), *two = add_fake(rig, "two", 1);
+    start_ok(rig, 1, second_alone, 1);
+    start_ok(rig, 2, first_then_second, 2);
+    fail_call(rig, 2);
+    turn(rig); /* it waits for the second */
+    start_ok(rig, 3, first_then_second, 2);
+    start_ok(rig, 4, first_then_second, 2);
+    assert_int_equal(router_waiting(rig->router), 2);
+    end_well(rig, 3);
+    turn(rig);
+    assert_begun(one, 3, 4);
+    assert_begun(two, 1, 1);
+    assert_int_equal(router_waiting(rig->router), 1);
+}
+
+static void patience_ends_with_the_waiting(void **state)
+{
+    struct rig *rig = *state;
+    struct fake *one = add_fake(rig, "one", 1);
+    start_ok(rig, 1, one_route, 1);
+    turn(rig);
+    int before = event_base_get_num_events(rig->base, EVENT_BASE_COUNT_ADDED);
+    start_ok(rig, 2, one_route, 1);
+    turn(rig);
+    assert_int_equal(event_base_get_num_events(rig->base, EVENT_BASE_COUNT_ADDED), before + 1);
+    end_well(rig, 1);
+    turn(rig);
+    assert_begun(one, 2, 2);
+    assert_int_equal(event_base_get_num_events(rig->base, EVENT_BASE_COUNT_ADDED), before);
+}
+
 static void a_waiting_call_takes_the_engine_when_it_has_room_again(void **state)
 {
     struct rig *rig = *state;
@@ -402,6 +436,8 @@ int main(void)
         TEST(requests_that_wait_are_bounded_in_bytes),
         TEST(a_call_waits_no_longer_than_allowed),
         TEST(a_second_try_waits_too_and_not_for_who_failed),
+        TEST(who_failed_already_does_not_hold_up_those_who_could_go_there),
+        TEST(patience_ends_with_the_waiting),
         TEST(a_waiting_call_takes_the_engine_when_it_has_room_again),
         TEST(calls_for_other_sources_go_past_those_that_wait),
         TEST(a_broken_source_is_refused_fast),
