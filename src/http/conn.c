@@ -5,7 +5,7 @@
  * body, writes what is waiting, ends an exchange that is complete, and sets events and the time
  * limit for what comes next. Reading goes on while a reply is being made, so that a client that
  * leaves is seen at once; what it sends ahead is held up to a bound, beyond which nothing is
- * read and the socket is looked at from time to time instead.
+ * read and the socket is watched for its end alone.
  *
  * Output is written straight to the socket; the loop watches for room only when it is full.
  * Between requests a connection holds no buffers.
@@ -17,7 +17,6 @@
 #include <errno.h>
 #include <event2/buffer.h>
 #include <event2/event.h>
-#include <poll.h>
 #include <stdlib.h>
 #include <string.h>
 #include <sys/socket.h>
@@ -110,6 +109,7 @@ void conn_free(struct http_conn *c)
     conn_unschedule(c);
     TAILQ_REMOVE(&s->all, c, all);
     s->n_conns--;
+    gone_watch(c, false);
     event_free(c->read_event);
     if (c->write_event != NULL)
         event_free(c->write_event);
@@ -357,9 +357,7 @@ static enum deadline next_deadline(const struct http_conn *c)
     }
     if (reading_body(c))
         return DEADLINE_BODY;
-    if (conn_pending(c) > 0)
-        return DEADLINE_STALL;
-    return c->reading ? DEADLINE_NONE : DEADLINE_PAUSED;
+    return conn_pending(c) > 0 ? DEADLINE_STALL : DEADLINE_NONE;
 }
 
 /* Sets events and the time limit for what comes next. */
@@ -368,6 +366,7 @@ static void settle(struct http_conn *c)
     bool full = c->state == CONN_EXCHANGE && !reading_body(c) && c->in.len >= PIPELINE_BYTES;
     bool pending = conn_pending(c) > 0;
     watch(c->read_event, &c->reading, !full);
+    gone_watch(c, full);
     if (pending && c->write_event == NULL) {
         c->write_event = event_new(c->server->base, c->fd, EV_WRITE | EV_PERSIST, on_writable, c);
         if (c->write_event == NULL)
@@ -403,12 +402,6 @@ void conn_run(struct http_conn *c, const char *bytes, size_t n)
         conn_schedule(c);
 }
 
-static bool peer_gone(const struct http_conn *c)
-{
-    struct pollfd p = {.fd = c->fd, .events = POLLRDHUP};
-    return poll(&p, 1, 0) > 0;
-}
-
 void conn_expire(struct http_conn *c, enum deadline d)
 {
     c->busy = true;
@@ -422,10 +415,6 @@ void conn_expire(struct http_conn *c, enum deadline d)
         /* The application may have replied in this very turn. */
         if (reading_body(c))
             fault(c, HTTP_FAULT_BODY_TIMEOUT, "the body of the request took too long");
-        break;
-    case DEADLINE_PAUSED:
-        if (peer_gone(c))
-            conn_die(c, HTTP_CLIENT_GONE);
         break;
     case DEADLINE_STALL:
         conn_die(c, HTTP_CLIENT_STALLED);

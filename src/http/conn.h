@@ -4,6 +4,7 @@
  *   server.c    listening, accepting, draining
  *   conn.c      a connection: bytes in, bytes out, what happens next
  *   deadline.c  time limits
+ *   gone.c      clients that leave while they are not read from
  *   exchange.c  one request with its reply: the face that the application calls
  *   reply.c     heads and framing of replies
  *
@@ -29,8 +30,7 @@ enum {
     SCRATCH_BYTES = 64 * 1024,      /* read at once */
     PIPELINE_BYTES = 16 * 1024,     /* held of what nobody asked for yet */
     INPUT_BYTES = 16 * 1024 * 1024, /* no head can be larger */
-    LINGER_MS = 2000,               /* what comes after an early reply is thrown away for so long */
-    PAUSED_MS = 500 /* between two looks whether a client that is not read from is there */
+    LINGER_MS = 2000                /* what comes after an early reply is thrown away for so long */
 };
 
 /* What a connection waits for, and so which limit runs; one list each, oldest first. */
@@ -40,7 +40,6 @@ enum deadline {
     DEADLINE_HEAD,
     DEADLINE_BODY,
     DEADLINE_STALL,
-    DEADLINE_PAUSED,
     DEADLINE_LINGER,
     N_DEADLINES
 };
@@ -68,6 +67,7 @@ struct http_conn {
     enum conn_state state;
     enum deadline deadline;
     bool reading, writing; /* the events are added */
+    bool gone_watched;     /* stands in gone_fd */
     bool is_scheduled;
     bool busy;                 /* conn_run is below us and will see what changed */
     bool again;                /* something changed after conn_run had looked */
@@ -106,6 +106,8 @@ struct http_server {
     struct http_limits limits;
     int fd;
     struct event *accept_event, *resume_event, *scheduled_event, *deadline_event;
+    int gone_fd; /* an epoll instance */
+    struct event *gone_event;
     bool accepting, accept_paused, draining;
     size_t n_conns, n_scheduled;
     struct conn_list all, scheduled, timed[N_DEADLINES];
@@ -137,12 +139,19 @@ size_t conn_pending(const struct http_conn *c);
 void deadline_set(struct http_conn *c, enum deadline d, bool restart);
 void deadline_run(struct http_server *s); /* expires what is due */
 
+/* gone.c */
+int gone_open(struct http_server *s, struct error *e);
+void gone_close(struct http_server *s);
+/* Begins or ends watching whether the client leaves: it then dies and gets its turn. */
+void gone_watch(struct http_conn *c, bool wanted);
+
 /* exchange.c */
 struct http_exchange *exchange_new(struct http_conn *c, const char *head, size_t len);
 void exchange_end(struct http_exchange *x, enum http_outcome outcome); /* on_end, then frees */
 
 /* reply.c */
+/* `framing` is a header line, or NULL for a Content-Length of `length`. */
 void reply_head(struct http_exchange *x, int status, const struct http_header *headers,
-                size_t n_headers, const char *framing);
+                size_t n_headers, const char *framing, size_t length);
 
 #endif

@@ -18,7 +18,6 @@ static int64_t limit_ms(const struct http_server *s, enum deadline d)
                                      [DEADLINE_HEAD] = s->limits.head_timeout_ms,
                                      [DEADLINE_BODY] = s->limits.body_timeout_ms,
                                      [DEADLINE_STALL] = s->limits.stall_timeout_ms,
-                                     [DEADLINE_PAUSED] = PAUSED_MS,
                                      [DEADLINE_LINGER] = LINGER_MS};
     return ms[d] > 0 ? ms[d] : 1;
 }

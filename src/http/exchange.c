@@ -11,7 +11,6 @@
 
 #include <arpa/inet.h>
 #include <event2/buffer.h>
-#include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 
@@ -110,14 +109,11 @@ static bool must_close(const struct http_exchange *x)
 void http_reply(struct http_exchange *x, int status, const struct http_header *headers,
                 size_t n_headers, const void *body, size_t len)
 {
-    char framing[64] = "";
     bool bodiless = status == 204 || status == 304;
     if (is_over(x) || x->reply != REPLY_NONE)
         return;
     x->close = must_close(x);
-    if (!bodiless)
-        snprintf(framing, sizeof(framing), "Content-Length: %zu\r\n", len);
-    reply_head(x, status, headers, n_headers, framing);
+    reply_head(x, status, headers, n_headers, bodiless ? "" : NULL, len);
     if (!bodiless && !x->head_only && len > 0)
         evbuffer_add(conn_out(x->conn), body, len);
     x->reply = REPLY_DONE;
@@ -132,9 +128,30 @@ void http_stream_start(struct http_exchange *x, int status, const struct http_he
     x->chunked_reply = x->head.minor > 0;
     x->close = must_close(x) || !x->chunked_reply;
     reply_head(x, status, headers, n_headers,
-               x->chunked_reply ? "Transfer-Encoding: chunked\r\n" : "");
+               x->chunked_reply ? "Transfer-Encoding: chunked\r\n" : "", 0);
     x->reply = REPLY_STREAM;
     conn_schedule(x->conn);
+}
+
+/* The line with the size, the bytes and CRLF, in one piece of memory. */
+static void add_chunk(struct evbuffer *out, const void *bytes, size_t len)
+{
+    char line[2 * sizeof(len) + 2];
+    size_t at = sizeof(line);
+    struct evbuffer_iovec room;
+    line[--at] = '\n';
+    line[--at] = '\r';
+    for (size_t left = len; left != 0; left >>= 4)
+        line[--at] = "0123456789abcdef"[left & 15];
+    size_t line_len = sizeof(line) - at;
+    if (evbuffer_reserve_space(out, (ev_ssize_t)(line_len + len + 2), &room, 1) != 1)
+        abort();
+    char *p = room.iov_base;
+    memcpy(p, line + at, line_len);
+    memcpy(p + line_len, bytes, len);
+    memcpy(p + line_len + len, "\r\n", 2);
+    room.iov_len = line_len + len + 2;
+    evbuffer_commit_space(out, &room, 1);
 }
 
 void http_stream_write(struct http_exchange *x, const void *bytes, size_t len)
@@ -142,12 +159,10 @@ void http_stream_write(struct http_exchange *x, const void *bytes, size_t len)
     if (is_over(x) || x->reply != REPLY_STREAM || x->head_only || len == 0)
         return;
     struct evbuffer *out = conn_out(x->conn);
-    char size[24];
     if (x->chunked_reply)
-        evbuffer_add(out, size, (size_t)snprintf(size, sizeof(size), "%zx\r\n", len));
-    evbuffer_add(out, bytes, len);
-    if (x->chunked_reply)
-        evbuffer_add(out, "\r\n", 2);
+        add_chunk(out, bytes, len);
+    else
+        evbuffer_add(out, bytes, len);
     if (evbuffer_get_length(out) >= x->conn->server->limits.stream_bytes)
         x->above = true;
     conn_schedule(x->conn);

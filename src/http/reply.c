@@ -88,19 +88,31 @@ static void add_value(struct buf *b, const char *value)
 }
 
 void reply_head(struct http_exchange *x, int status, const struct http_header *headers,
-                size_t n_headers, const char *framing)
+                size_t n_headers, const char *framing, size_t length)
 {
     struct http_server *s = x->conn->server;
     struct buf *b = &s->line;
     buf_reset(b);
-    buf_addf(b, "HTTP/1.1 %d %s\r\nDate: %s\r\n", status, reason(status), date(s));
+    buf_adds(b, "HTTP/1.1 ");
+    buf_addi(b, status);
+    buf_addc(b, ' ');
+    buf_adds(b, reason(status));
+    buf_adds(b, "\r\nDate: ");
+    buf_adds(b, date(s));
+    buf_adds(b, "\r\n");
     for (size_t i = 0; i < n_headers; i++) {
         add_value(b, headers[i].name);
         buf_adds(b, ": ");
         add_value(b, headers[i].value);
         buf_adds(b, "\r\n");
     }
-    buf_adds(b, framing);
+    if (framing != NULL) {
+        buf_adds(b, framing);
+    } else {
+        buf_adds(b, "Content-Length: ");
+        buf_addi(b, (int64_t)length);
+        buf_adds(b, "\r\n");
+    }
     if (x->close)
         buf_adds(b, "Connection: close\r\n");
     else if (x->head.minor == 0)

@@ -234,7 +234,7 @@ int http_open(struct event_base *base, const char *listen, const struct http_lim
     s->limits = *limits;
     s->app = *app;
     s->arg = arg;
-    s->fd = -1;
+    s->fd = s->gone_fd = -1;
     s->date_s = -1;
     TAILQ_INIT(&s->all);
     TAILQ_INIT(&s->scheduled);
@@ -242,7 +242,11 @@ int http_open(struct event_base *base, const char *listen, const struct http_lim
         TAILQ_INIT(&s->timed[d]);
     buf_init(&s->line, LINE_BYTES);
     int rc = open_listener(s, listen, e);
+    if (rc == 0)
+        rc = gone_open(s, e);
     if (rc != 0) {
+        if (s->fd >= 0)
+            close(s->fd);
         free(s);
         return rc;
     }
@@ -305,6 +309,7 @@ void http_close(struct http_server *s)
     close_listener(s);
     while (!TAILQ_EMPTY(&s->all))
         conn_free(TAILQ_FIRST(&s->all));
+    gone_close(s);
     event_free(s->accept_event);
     event_free(s->resume_event);
     event_free(s->scheduled_event);

@@ -118,6 +118,68 @@ static void a_client_that_sent_too_much_ahead_and_left_is_seen(void **state)
     hang_up(&c);
 }
 
+/* A connection that is not read from, because much was sent ahead. */
+static struct client dial_unread(struct world *w)
+{
+    static char ahead[90000];
+    struct client c = dial(w);
+    say(w, &c, "GET /wait HTTP/1.1\r\nHost: x\r\n\r\n");
+    until(w, w->rec.kept != NULL);
+    memset(ahead, 'x', sizeof(ahead));
+    say_bytes(w, &c, ahead, sizeof(ahead));
+    turn(w);
+    return c;
+}
+
+static int64_t frozen_time(void)
+{
+    return 1;
+}
+
+static void a_client_that_is_not_read_from_and_hangs_up_is_seen(void **state)
+{
+    struct world *w = *state;
+    for (int reset = 0; reset < 2; reset++) {
+        struct client c = dial_unread(w);
+        struct linger now = {.l_onoff = reset, .l_linger = 0};
+        setsockopt(c.fd, SOL_SOCKET, SO_LINGER, &now, sizeof(now));
+        hang_up(&c);
+        clock_set_mono_us(frozen_time); /* what is only looked at from time to time is not seen */
+        for (int i = 0; w->rec.ends == reset && i < GIVE_UP_MS; i++) {
+            turn(w);
+            poll(NULL, 0, 1);
+        }
+        clock_set_mono_us(NULL);
+        assert_int_equal(w->rec.ends, reset + 1);
+        assert_int_equal(w->rec.last_outcome, HTTP_CLIENT_GONE);
+        assert_int_equal(http_connections(w->server), 0);
+    }
+}
+
+static void a_client_that_is_read_from_again_is_not_forgotten(void **state)
+{
+    struct world *w = *state;
+    struct client c = dial(w);
+    static char ahead[20000];
+    const char *request = "GET /wait HTTP/1.1\r\nHost: x\r\nA: ";
+    say(w, &c, "GET /wait HTTP/1.1\r\nHost: x\r\n\r\n");
+    until(w, w->rec.kept != NULL);
+    w->limits.head_bytes = 1 << 20;
+    set_limits(w);
+    memset(ahead, 'x', sizeof(ahead));
+    say(w, &c, request);
+    say_bytes(w, &c, ahead, sizeof(ahead));
+    turn(w);
+    reply_text(w->rec.kept, 200, "first");
+    until(w, w->rec.ends == 1);
+    say(w, &c, "\r\n\r\n");
+    until(w, w->rec.heads == 2);
+    reply_text(w->rec.kept, 200, "second");
+    until(w, has(&c, "first") && has(&c, "second"));
+    assert_int_equal(w->rec.completed, 2);
+    hang_up(&c);
+}
+
 static void what_is_sent_ahead_is_not_read_without_bound(void **state)
 {
     struct world *w = *state;
@@ -466,6 +528,8 @@ int main(void)
         a_test(a_client_that_leaves_during_a_stream_is_seen),
         a_test(a_client_that_leaves_in_the_body_is_seen),
         a_test(a_client_that_sent_too_much_ahead_and_left_is_seen),
+        a_test(a_client_that_is_not_read_from_and_hangs_up_is_seen),
+        a_test(a_client_that_is_read_from_again_is_not_forgotten),
         a_test(what_is_sent_ahead_is_not_read_without_bound),
         a_test(a_client_that_takes_slowly_is_not_cut),
         a_test(what_is_not_taken_is_told_and_drained),
