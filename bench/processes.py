@@ -337,7 +337,11 @@ class Upstream:
                                         stdout=subprocess.PIPE, text=True)
         self.pid = self.process.pid
         _running.add(self.pid)
-        self.port = json.loads(self.process.stdout.readline())["port"]
+        line = self.process.stdout.readline()
+        if not line:
+            self.__exit__()
+            raise Broken("the mock upstream did not start")
+        self.port = json.loads(line)["port"]
 
     def _ask(self, method, path):
         c = http.client.HTTPConnection("127.0.0.1", self.port, timeout=30)
