@@ -78,7 +78,7 @@ static struct call *call_new(struct app *app, struct http_exchange *x)
 
 static void free_choices(struct call *c)
 {
-    for (size_t i = 0; i < c->n_choices; i++) {
+    for (size_t i = 0; c->choices && i < c->n_choices; i++) {
         buf_done(&c->choices[i].reasoning);
         buf_done(&c->choices[i].content);
         buf_done(&c->choices[i].logprobs);
