@@ -169,12 +169,13 @@ static size_t host_len(const char *s)
     return is_host && digits >= 2 ? n + 1 + digits : 0;
 }
 
-static size_t address_len(const char *s)
+/* An address of the web anywhere, others at the start of a word. */
+static size_t address_len(const char *s, bool in_word)
 {
     if (strncasecmp(s, "http://", 7) == 0 || strncasecmp(s, "https://", 8) == 0)
         return strcspn(s, " \"'<>`|)]}");
-    size_t n = ip_len(s);
-    return n > 0 ? n : host_len(s);
+    size_t n = in_word ? 0 : ip_len(s);
+    return n > 0 || in_word ? n : host_len(s);
 }
 
 static void blank_addresses(char *text)
@@ -182,16 +183,16 @@ static void blank_addresses(char *text)
     char *to = text;
     bool in_word = false;
     for (const char *from = text; *from != '\0';) {
-        size_t n = in_word ? 0 : address_len(from);
+        size_t n = address_len(from, in_word);
         if (n > 0) {
             memcpy(to, "***", 3); /* no address is shorter */
             to += 3;
             from += n;
+            in_word = false;
+        } else {
+            in_word = isalnum((unsigned char)*from) != 0;
+            *to++ = *from++;
         }
-        if (*from == '\0')
-            break;
-        in_word = isalnum((unsigned char)*from) != 0;
-        *to++ = *from++;
     }
     *to = '\0';
 }

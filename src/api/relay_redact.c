@@ -31,7 +31,7 @@ static size_t run_len(const char *s)
     size_t n = 0;
     while (is_letter_or_digit(s[n]) || (s[n] != '\0' && strchr("-_.~+/=*", s[n]) != NULL))
         n++;
-    while (n > 0 && (s[n - 1] == '.' || s[n - 1] == '=')) /* the end of a sentence */
+    while (n > 0 && s[n - 1] == '.') /* the end of a sentence */
         n--;
     return n;
 }

@@ -125,7 +125,7 @@ static void spell(struct reader *r, struct ending *end, const struct value *from
     struct api_text raw = {from->start, from->len};
     if (to->kind == VALUE_ABSENT)
         relay_add_member(r->out, end, lead, raw);
-    else if (to->kind == VALUE_NULL)
+    else if (to->kind == VALUE_NULL && from->kind != VALUE_NULL)
         relay_add_edit(r->out, (struct relayed_edit){to->start, to->len, "", raw, -1});
 }
 
