@@ -514,19 +514,21 @@ static bool set_tls(struct transfer *x, const struct upstream_options *o)
                      !curl_easy_setopt(h, CURLOPT_CAPATH, NULL)));
 }
 
-/* Without TLS a server's HTTP version is only known if it is configured: to wait for a
- * connection that may be shared would be to wait for another request's reply. */
+/* Without TLS a server's HTTP version is only known if it is configured. */
 static bool set_version(struct transfer *x, const struct upstream_options *o)
 {
-    bool tls = strncasecmp(o->url, "https:", 6) == 0;
+    CURL *h = x->handle.easy;
+    bool tls = strncasecmp(o->url, "https:", 6) == 0, once = false;
     long version = CURL_HTTP_VERSION_1_1;
-    if (o->http2 == UPSTREAM_HTTP2_PRIOR && !tls)
+    if (o->http2 == UPSTREAM_HTTP2_PRIOR && !tls) {
         version = CURL_HTTP_VERSION_2_PRIOR_KNOWLEDGE;
-    else if (o->http2 != UPSTREAM_HTTP2_OFF && tls)
+        once = x->all->h2c_once;
+    } else if (o->http2 != UPSTREAM_HTTP2_OFF && tls) {
         version = CURL_HTTP_VERSION_2TLS;
-    return !curl_easy_setopt(x->handle.easy, CURLOPT_HTTP_VERSION, version) &&
-           !curl_easy_setopt(x->handle.easy, CURLOPT_PIPEWAIT,
-                             version != CURL_HTTP_VERSION_1_1 ? 1L : 0L);
+    }
+    return !curl_easy_setopt(h, CURLOPT_HTTP_VERSION, version) &&
+           !curl_easy_setopt(h, CURLOPT_FRESH_CONNECT, once ? 1L : 0L) &&
+           !curl_easy_setopt(h, CURLOPT_FORBID_REUSE, once ? 1L : 0L);
 }
 
 static bool set_address(struct transfer *x, const struct upstream_options *o, const char *path)

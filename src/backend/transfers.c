@@ -10,6 +10,10 @@
  * A connection that is kept for later stays in the loop's poll set: taking it out and putting it
  * back costs two system calls a request. If its server closes it, the loop says so once and the
  * watch is removed; libcurl finds the dead socket when it looks for a connection.
+ *
+ * Of HTTP/2 only the framing is used, one request a connection at a time: libcurl 7.88 stops
+ * reading the whole connection for one stream that is paused, so that one slow client would hold
+ * up everybody who shares it.
  */
 #include "backend/transfers.h"
 #include "base/clock.h"
@@ -169,7 +173,7 @@ static bool shelf_open(struct shelf *s)
                 !curl_multi_setopt(m, CURLMOPT_SOCKETDATA, s) &&
                 !curl_multi_setopt(m, CURLMOPT_TIMERFUNCTION, on_want_timer) &&
                 !curl_multi_setopt(m, CURLMOPT_TIMERDATA, s) &&
-                !curl_multi_setopt(m, CURLMOPT_PIPELINING, (long)CURLPIPE_MULTIPLEX) &&
+                !curl_multi_setopt(m, CURLMOPT_PIPELINING, (long)CURLPIPE_NOTHING) &&
                 !curl_multi_setopt(m, CURLMOPT_MAXCONNECTS, (long)SHELF_TRANSFERS);
     if (!good)
         shelf_close(s);
@@ -312,6 +316,13 @@ static bool share_open(struct transfers *t)
            !curl_share_setopt(t->share, CURLSHOPT_SHARE, CURL_LOCK_DATA_SSL_SESSION);
 }
 
+/* 7.88 begins HTTP/2 anew with each request on a connection where it was known beforehand. */
+static bool knows_h2c_once(void)
+{
+    unsigned version = curl_version_info(CURLVERSION_NOW)->version_num;
+    return version >= 0x075800 && version < 0x080000;
+}
+
 int transfers_open(struct event_base *base, struct transfers **out, struct error *e)
 {
     *out = NULL;
@@ -319,6 +330,7 @@ int transfers_open(struct event_base *base, struct transfers **out, struct error
         return error_set(e, ERR_INTERNAL, "libcurl cannot be initialised");
     struct transfers *t = mem_zalloc(sizeof *t);
     t->base = base;
+    t->h2c_once = knows_h2c_once();
     t->later = evtimer_new(base, on_later, t);
     t->reap = evtimer_new(base, on_reap, t);
     if (!t->later || !t->reap || !share_open(t)) {
