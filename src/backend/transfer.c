@@ -1,5 +1,6 @@
 /*
- * One request through libcurl: options, header fields, limits of time, and how it ended.
+ * One request through libcurl, from its connection to its end: limits of time, the reply's head
+ * and body, and why it ended. What goes up is in transfer_request.c.
  *
  * Nothing is allocated and no timer is moved per event: the bytes go to on_body from libcurl's
  * receive buffer, and since_ms is the time that the loop's turn began. The timer fires at the
@@ -21,11 +22,8 @@ enum {
     LET_GO_BYTES = 64 * 1024,
     SENT_AT_ONCE_BYTES = 16 * 1024, /* a request so small needs no look whether it is sent */
     LOOK_MS = 200,                  /* between two looks how much of a request is sent */
-    EXPECT_BYTES = 512 * 1024,      /* libcurl asks before it sends a request of some size */
     DAY_S = 24 * 60 * 60
 };
-
-static void close_now(struct transfer *x);
 
 /* ---- limits of time ---- */
 
@@ -310,7 +308,10 @@ static void end_of_head(struct transfer *x)
         forget_request(x);
     }
     x->head_told = true;
-    x->timed = x->timed || status >= 300; /* no refusal takes its time */
+    if (!x->timed && status >= 300) { /* no refusal takes its time */
+        x->timed = true;
+        enter(x, x->phase);
+    }
     if (x->events)
         x->events->on_head(x->arg, (int)status, type ? type : "", x->retry_after_ms);
 }
@@ -425,144 +426,6 @@ void transfer_let_go(struct transfer *x)
     set_timer(x, x->since_ms);
 }
 
-static bool line_names(const char *line, const char *name)
-{
-    size_t n = strlen(name);
-    return strncasecmp(line, name, n) == 0 && line[n] == ':';
-}
-
-static bool given(const struct upstream_options *o, const char *line)
-{
-    for (size_t i = 0; i < o->n_headers; i++) {
-        if (line_names(line, o->headers[i].name))
-            return true;
-    }
-    return false;
-}
-
-/* The header fields as a list in one block of memory: nodes, then their texts. */
-struct lines {
-    struct curl_slist *node;
-    size_t n, bytes; /* counted first, without a block, then written */
-    char *at;        /* NULL while counting */
-};
-
-static void add_part(struct lines *l, const char *part)
-{
-    size_t n = strlen(part);
-    if (l->at)
-        l->at = mempcpy(l->at, part, n);
-    else
-        l->bytes += n;
-}
-
-static void add_line(struct lines *l, const char *name, const char *between, const char *value)
-{
-    char *start = l->at;
-    add_part(l, name);
-    add_part(l, between);
-    add_part(l, value);
-    if (start) {
-        *l->at++ = '\0';
-        l->node[l->n] = (struct curl_slist){.data = start, .next = &l->node[l->n + 1]};
-    } else {
-        l->bytes++;
-    }
-    l->n++;
-}
-
-/* What the options give goes before what the request or libcurl would say. */
-static void add_lines(struct lines *l, const struct upstream_options *o, size_t len,
-                      const char *const *headers, size_t n_headers)
-{
-    if (len > EXPECT_BYTES)
-        add_line(l, "Expect", ":", "");
-    if (o->key && o->key[0] && !given(o, "Authorization:"))
-        add_line(l, "Authorization", ": Bearer ", o->key);
-    for (size_t i = 0; i < o->n_headers; i++) {
-        bool empty = !o->headers[i].value[0]; /* libcurl takes "Name:" for "send none" */
-        add_line(l, o->headers[i].name, empty ? ";" : ": ", o->headers[i].value);
-    }
-    for (size_t i = 0; i < n_headers; i++) {
-        if (!given(o, headers[i]))
-            add_line(l, headers[i], "", "");
-    }
-}
-
-static struct curl_slist *make_lines(const struct upstream_options *o, size_t len,
-                                     const char *const *headers, size_t n_headers)
-{
-    struct lines count = {0}, l = {0};
-    add_lines(&count, o, len, headers, n_headers);
-    if (!count.n)
-        return NULL;
-    l.node = mem_alloc(count.n * sizeof *l.node + count.bytes);
-    l.at = (char *)(l.node + count.n);
-    add_lines(&l, o, len, headers, n_headers);
-    l.node[l.n - 1].next = NULL;
-    return l.node;
-}
-
-static bool set_tls(struct transfer *x, const struct upstream_options *o)
-{
-    CURL *h = x->handle.easy;
-    bool own = o->ca_file && o->ca_file[0];
-    x->pooled = !own; /* the system's certificates cannot be chosen again */
-    return !curl_easy_setopt(h, CURLOPT_SSL_VERIFYPEER, o->verify ? 1L : 0L) &&
-           !curl_easy_setopt(h, CURLOPT_SSL_VERIFYHOST, o->verify ? 2L : 0L) &&
-           (!own || (!curl_easy_setopt(h, CURLOPT_CAINFO, o->ca_file) &&
-                     !curl_easy_setopt(h, CURLOPT_CAPATH, NULL)));
-}
-
-/* Without TLS a server's HTTP version is only known if it is configured. */
-static bool set_version(struct transfer *x, const struct upstream_options *o)
-{
-    CURL *h = x->handle.easy;
-    bool tls = strncasecmp(o->url, "https:", 6) == 0, once = false;
-    long version = CURL_HTTP_VERSION_1_1;
-    if (o->http2 == UPSTREAM_HTTP2_PRIOR && !tls) {
-        version = CURL_HTTP_VERSION_2_PRIOR_KNOWLEDGE;
-        once = x->all->h2c_once;
-    } else if (o->http2 != UPSTREAM_HTTP2_OFF && tls) {
-        version = CURL_HTTP_VERSION_2TLS;
-    }
-    return !curl_easy_setopt(h, CURLOPT_HTTP_VERSION, version) &&
-           !curl_easy_setopt(h, CURLOPT_FRESH_CONNECT, once ? 1L : 0L) &&
-           !curl_easy_setopt(h, CURLOPT_FORBID_REUSE, once ? 1L : 0L);
-}
-
-static bool set_address(struct transfer *x, const struct upstream_options *o, const char *path)
-{
-    struct handle *h = &x->handle;
-    size_t n = strlen(o->url), size = n + strlen(path) + 1;
-    if (h->url && strncmp(h->url, o->url, n) == 0 && strcmp(h->url + n, path) == 0)
-        return true;
-    free(h->url);
-    h->url = mem_alloc(size);
-    snprintf(h->url, size, "%s%s", o->url, path);
-    return !curl_url_set(h->address, CURLUPART_URL, h->url, CURLU_PATH_AS_IS) &&
-           !curl_easy_setopt(h->easy, CURLOPT_CURLU, h->address);
-}
-
-static bool set_request(struct transfer *x, const struct upstream_options *o)
-{
-    CURL *h = x->handle.easy;
-    bool good = !curl_easy_setopt(h, CURLOPT_PROXY, o->proxy ? o->proxy : "") &&
-                !curl_easy_setopt(h, CURLOPT_HTTPHEADER, x->lines) &&
-                !curl_easy_setopt(h, CURLOPT_ERRORBUFFER, x->said) &&
-                !curl_easy_setopt(h, CURLOPT_PRIVATE, x) &&
-                !curl_easy_setopt(h, CURLOPT_SOCKOPTDATA, x) &&
-                !curl_easy_setopt(h, CURLOPT_PREREQDATA, x) &&
-                !curl_easy_setopt(h, CURLOPT_HEADERDATA, x) &&
-                !curl_easy_setopt(h, CURLOPT_WRITEDATA, x) && set_tls(x, o) && set_version(x, o);
-    if (good && !x->body)
-        good = !curl_easy_setopt(h, CURLOPT_HTTPGET, 1L);
-    else if (good)
-        good = !curl_easy_setopt(h, CURLOPT_POSTFIELDSIZE_LARGE, (curl_off_t)x->len) &&
-               !curl_easy_setopt(h, CURLOPT_POSTFIELDS, x->body);
-    return good;
-}
-
 /* "host:port" of a URL, without what may stand before the host. */
 static const char *where_of(const char *url, size_t *n)
 {
@@ -601,14 +464,6 @@ static struct transfer *transfer_new(struct transfers *t, const struct upstream_
     return x;
 }
 
-/* Hands the request to libcurl, which begins on the loop's next turn. */
-static bool begin(struct transfer *x, const struct upstream_options *o, const char *path)
-{
-    x->shelf = handle_take(x->all, &x->handle) ? shelf_take(x->all) : NULL;
-    return x->shelf && set_address(x, o, path) && set_request(x, o) &&
-           !curl_multi_add_handle(x->shelf->multi, x->handle.easy);
-}
-
 int transfer_open(struct transfers *t, const struct upstream_options *o, const char *path,
                   char *body, size_t len, const char *const *headers, size_t n_headers, bool stream,
                   const struct transfer_events *events, void *arg, struct transfer **out,
@@ -619,8 +474,7 @@ int transfer_open(struct transfers *t, const struct upstream_options *o, const c
     x->events = events;
     x->arg = arg;
     x->timed = stream;
-    x->lines = make_lines(o, x->len, headers, n_headers);
-    if (!begin(x, o, path)) {
+    if (!transfer_begin(x, o, path, headers, n_headers)) {
         transfer_bury(x);
         return error_set(e, ERR_INTERNAL, "%s: the request cannot be begun", o->name);
     }

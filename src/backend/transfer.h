@@ -43,7 +43,7 @@ void transfers_close(struct transfers *t); /* accepts NULL; all transfers are cl
 
 /* body NULL: GET. `body` is taken over (mem_alloc'ed) and freed once it is sent or on close.
  * `headers` are "Name: value" lines beside those of the options. stream: first_byte_ms and
- * idle_ms count. */
+ * idle_ms count; of a status of 300 and more they count in any case. */
 int transfer_open(struct transfers *t, const struct upstream_options *o, const char *path,
                   char *body, size_t len, const char *const *headers, size_t n_headers, bool stream,
                   const struct transfer_events *events, void *arg, struct transfer **out,

@@ -1,6 +1,6 @@
 /*
- * What transfers.c (libcurl's handles on the loop) and transfer.c (one request) have in common.
- * For these two files alone.
+ * What transfers.c (libcurl's handles on the loop), transfer.c (one request) and
+ * transfer_request.c (what it sends) have in common. For these files alone.
  */
 #ifndef MOONGATE_BACKEND_TRANSFERS_H
 #define MOONGATE_BACKEND_TRANSFERS_H
@@ -118,5 +118,10 @@ size_t transfer_on_write(char *bytes, size_t size, size_t n, void *x);
 void transfer_ended(struct transfer *x, CURLcode code); /* libcurl is through with it */
 void transfer_wake(struct transfer *x);                 /* hands out what was held back */
 void transfer_bury(struct transfer *x);
+
+/* transfer_request.c */
+/* Hands the request to libcurl, which begins on the loop's next turn. */
+bool transfer_begin(struct transfer *x, const struct upstream_options *o, const char *path,
+                    const char *const *headers, size_t n_headers);
 
 #endif

@@ -66,22 +66,29 @@ static void silence_in_the_middle_is_told_apart(void **state)
 
 static void a_whole_reply_may_be_silent_but_a_refusal_may_not(void **state)
 {
+    static const struct {
+        const char *reply;
+        size_t bytes;
+        enum transfer_end end;
+    } cases[] = {
+        {WHOLE("2") "a", 1, TRANSFER_COMPLETE},
+        {"HTTP/1.1 500 E\r\nContent-Length: 2\r\n\r\na", 1, TRANSFER_IDLE_TIMEOUT},
+        {"HTTP/1.1 500 E\r\nContent-Length: 2\r\n\r\n", 0, TRANSFER_FIRST_BYTE_TIMEOUT},
+    };
     struct rig *w = *state;
     w->options.idle_ms = w->options.first_byte_ms = 40;
-    for (int refusal = 0; refusal < 2; refusal++) {
+    for (size_t i = 0; i < sizeof cases / sizeof *cases; i++) {
         struct heard h = {0};
         post(w, &h, mem_strdup("{}"), false);
         struct peer p = peer_asked(w);
         pass_ms(w, 100);
-        peer_say(w, &p, refusal ? "HTTP/1.1 500 E\r\nContent-Length: 2\r\n\r\na" : WHOLE("2") "a");
-        until(w, h.body.len == 1);
-        if (refusal) {
-            assert_end(w, &h, TRANSFER_IDLE_TIMEOUT);
-        } else {
+        peer_say(w, &p, cases[i].reply);
+        until(w, h.heads && h.body.len == cases[i].bytes);
+        if (i == 0) {
             pass_ms(w, 100);
             peer_say(w, &p, "b");
-            assert_end(w, &h, TRANSFER_COMPLETE);
         }
+        assert_end(w, &h, cases[i].end);
         peer_hang_up(&p);
     }
 }
