@@ -211,7 +211,7 @@ static void refuse_call(struct router *r, const struct routed *c, const struct f
     const struct api_request *request = c->run.request;
     if (c->last) {
         *end = *c->last;
-        if (end->blame == BLAME_BUSY)
+        if (end->blame == BLAME_BUSY || end->fault.kind == FAULT_UNAVAILABLE)
             end->fault.retry_after_s = busy_s(r, f);
     } else if (f->full) {
         refuse_full(r, f, end);

@@ -82,8 +82,9 @@ static enum backend_blame blame_of(int status, enum fault_kind kind, int retry_a
     case 503:
     case 529:
         return retry_after_ms ? BLAME_BUSY : BLAME_SOURCE;
-    default:
-        return status >= 400 && status < 500 ? BLAME_CALL : BLAME_SOURCE;
+    default: /* a refusal that the client cannot mend is not its own, whatever the status */
+        return status >= 400 && status < 500 && fault_status(kind) < 500 ? BLAME_CALL
+                                                                         : BLAME_SOURCE;
     }
 }
 
