@@ -258,6 +258,19 @@ static void use_settings(struct server *s)
         http_set_limits(s->app.http, &c->http);
 }
 
+static void tell_warnings(const struct config *c)
+{
+    struct buf b;
+    buf_init(&b, 65536);
+    config_warnings(c, &b);
+    for (const char *line = b.data; line && *line; line += strspn(line, "\n")) {
+        size_t len = strcspn(line, "\n");
+        log_line(LOG_WARN_LEVEL, "config", "%.*s", (int)len, line);
+        line += len;
+    }
+    buf_done(&b);
+}
+
 static void tell_reloaded(const struct config *old, const struct config *fresh)
 {
     struct buf restart;
@@ -286,6 +299,7 @@ static void reload(struct server *s)
     }
     s->app.snapshot = fresh;
     use_settings(s);
+    tell_warnings(fresh->config);
     tell_reloaded(old->config, fresh->config);
     snapshot_drop(old);
 }
@@ -431,6 +445,7 @@ static void tell_model(const struct engine_info *i)
 
 static void tell_start(const struct server *s)
 {
+    tell_warnings(s->app.snapshot->config);
     if (s->app.local)
         tell_model(local_info(s->app.local));
     fprintf(stderr, "moongate " MOONGATE_VERSION " listening on http://%s\n",
