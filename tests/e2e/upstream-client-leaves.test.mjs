@@ -7,7 +7,7 @@ import net from 'node:net';
 import { after, before, describe, it } from 'node:test';
 import { textOf } from './lib/client.mjs';
 import { begin, chunksOf, reply } from './lib/dialects.mjs';
-import { configOf, logLines } from './lib/gateway.mjs';
+import { closeAll, configOf, logLines } from './lib/gateway.mjs';
 import { Raw, head } from './lib/raw.mjs';
 import { Server, hello, until } from './lib/server.mjs';
 import { Upstream, within } from './lib/upstream.mjs';
@@ -35,10 +35,8 @@ describe('a client that leaves', () => {
     key = await server.key();
   });
   after(async () => {
-    await server.stop();
-    await upstream.close();
-    await silent.close();
-    full.close();
+    full?.close();
+    await closeAll(server, upstream, silent);
   });
 
   const running = (n) => server.untilMetric('moongate_calls_running', (v) => v === n);

@@ -3,7 +3,7 @@
 import assert from 'node:assert/strict';
 import { after, before, describe, it } from 'node:test';
 import { begin, chunksOf, openaiError, refuse, reply, wholeOf } from './lib/dialects.mjs';
-import { callLine, configOf, logLines } from './lib/gateway.mjs';
+import { callLine, closeAll, configOf, logLines } from './lib/gateway.mjs';
 import { Server, hello } from './lib/server.mjs';
 import { Upstream, deadPort } from './lib/upstream.mjs';
 
@@ -177,8 +177,7 @@ describe('an upstream that fails before the first byte', () => {
     key = await server.key();
   });
   after(async () => {
-    await server.stop();
-    await upstream.close();
+    await closeAll(server, upstream);
     assert.ok(!server.log.includes(secret) && !server.log.includes(key));
   });
 
@@ -237,10 +236,7 @@ describe('an upstream that cannot be reached', () => {
     server = await Server.start({ config: configOf({ backends, models }) });
     key = await server.key();
   });
-  after(async () => {
-    await server.stop();
-    await plain.close();
-  });
+  after(() => closeAll(server, plain));
 
   for (const [model, what] of [
     ['refused', 'refuses connections'],

@@ -4,7 +4,7 @@ import { after, before, describe, it } from 'node:test';
 import OpenAI, { AuthenticationError, BadRequestError, InternalServerError } from 'openai';
 import { finishOf, textOf } from './lib/client.mjs';
 import { reply } from './lib/dialects.mjs';
-import { callLine, configOf, model, relay } from './lib/gateway.mjs';
+import { callLine, closeAll, configOf, model, relay } from './lib/gateway.mjs';
 import { Server, endless, hello } from './lib/server.mjs';
 
 const repeatable = { ...hello, temperature: 0 };
@@ -33,8 +33,8 @@ describe('moongate in front of moongate', () => {
     key = await front.key();
   });
   after(async () => {
-    await front.stop();
-    await behind.stop();
+    await closeAll(front);
+    await closeAll(behind);
   });
 
   it('gives the whole reply of the one behind', async () => {

@@ -4,7 +4,7 @@ import assert from 'node:assert/strict';
 import { after, before, describe, it } from 'node:test';
 import { finishOf, textOf } from './lib/client.mjs';
 import { chunksOf, dialects, reply, wholeOf } from './lib/dialects.mjs';
-import { configOf, model } from './lib/gateway.mjs';
+import { closeAll, configOf, model } from './lib/gateway.mjs';
 import { Server, hello } from './lib/server.mjs';
 import { Upstream } from './lib/upstream.mjs';
 
@@ -34,10 +34,7 @@ describe('the relay', () => {
     server = await Server.start({ config: configOf({ backends: { up: { upstream } } }) });
     key = await server.key();
   });
-  after(async () => {
-    await server.stop();
-    await upstream.close();
-  });
+  after(() => closeAll(server, upstream));
 
   const whole = async (script, more = {}, options) => {
     upstream.play(script);
@@ -279,10 +276,7 @@ describe('the bytes of a relayed stream', () => {
     server = await Server.start({ config: configOf({ backends: { up: { upstream } } }) });
     key = await server.key();
   });
-  after(async () => {
-    await server.stop();
-    await upstream.close();
-  });
+  after(() => closeAll(server, upstream));
 
   const stream = async (script) => {
     upstream.play(script);

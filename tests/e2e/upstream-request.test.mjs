@@ -5,7 +5,7 @@ import { rmSync, writeFileSync } from 'node:fs';
 import { join } from 'node:path';
 import { after, before, describe, it } from 'node:test';
 import { reply } from './lib/dialects.mjs';
-import { configOf, model, relay } from './lib/gateway.mjs';
+import { closeAll, configOf, model, relay } from './lib/gateway.mjs';
 import { Server, folder, hello, run } from './lib/server.mjs';
 import { Upstream } from './lib/upstream.mjs';
 
@@ -59,8 +59,7 @@ describe('the request to an upstream', () => {
     key = await server.key();
   });
   after(async () => {
-    await server.stop();
-    await upstream.close();
+    await closeAll(server, upstream);
     rmSync(data, { recursive: true });
   });
 
@@ -119,7 +118,7 @@ describe('the request to an upstream', () => {
   it('passes on what it does not know, as it came', async () => {
     const unknown = {
       service_tier: 'auto',
-      prompt_cache_key: 'conversation 7 \u0000\u001f\ud83d\ude00 \u00e9\u4f60',
+      prompt_cache_key: 'conversation 7 \u0001\u001f\ud83d\ude00 \u00e9\u4f60',
       guided_choice: ['a', 'b'],
       extra: { deep: [{ a: null, b: true, c: -1.5e-7, d: '' }, [], {}] },
       repetition_penalty: 1.05,

@@ -119,11 +119,15 @@ describe('routing', () => {
     await withUpstreams([hold, hold], async (...all) => {
       const backends = Object.fromEntries(all.map((u, i) => [`b${i}`, u]));
       await withGateway({ backends }, async (server, key) => {
-        const calls = Array.from({ length: 20 }, () => server.openChat(key, hello).catch(() => {}));
+        const controller = new AbortController();
+        const { signal } = controller;
+        const calls = Array.from({ length: 20 }, () =>
+          server.chat(key, hello, { signal }).catch(() => {}),
+        );
         const count = () => all.map((u) => u.requests.length);
         await until(() => count()[0] + count()[1] === 20, 'all calls');
         assert.ok(Math.min(...count()) >= 5, `they were shared as ${count()}`);
-        for (const u of all) u.requests.forEach(({ connection }) => connection.socket.destroy());
+        controller.abort();
         await Promise.all(calls);
       });
     });

@@ -6,7 +6,7 @@ import { after, before, describe, it } from 'node:test';
 import { certificates } from './lib/certificates.mjs';
 import { textOf } from './lib/client.mjs';
 import { begin, openaiError, refuse, reply } from './lib/dialects.mjs';
-import { configOf } from './lib/gateway.mjs';
+import { closeAll, configOf } from './lib/gateway.mjs';
 import { Server, folder, hello, until } from './lib/server.mjs';
 import { Upstream, within } from './lib/upstream.mjs';
 
@@ -78,9 +78,7 @@ describe('the way to an upstream', () => {
   after(async () => {
     delete process.env.http_proxy;
     delete process.env.https_proxy;
-    await server.stop();
-    for (const one of Object.values(up)) await one.close();
-    await proxy.close();
+    await closeAll(server, proxy, ...Object.values(up));
     rmSync(data, { recursive: true });
   });
 

@@ -70,6 +70,16 @@ export async function relay(script, work, options = {}) {
   }
 }
 
+/** Ends a server and upstreams that a whole file used, also those that a failure left undefined. */
+export async function closeAll(server, ...upstreams) {
+  try {
+    await server?.stop();
+  } finally {
+    await server?.kill();
+    for (const upstream of upstreams) await upstream?.close();
+  }
+}
+
 /** The lines of the log that are JSON, parsed. */
 export function logLines(server) {
   return server.log

@@ -98,6 +98,7 @@ class Wire {
   }
 
   end() {
+    this.ended = true;
     if (this.chunked) return this.raw('0\r\n\r\n');
     if (this.open) this.socket.end();
     return Promise.resolve();
@@ -156,6 +157,7 @@ class StreamWire {
   }
 
   end() {
+    this.ended = true;
     if (this.open) this.stream.end();
     return Promise.resolve();
   }
