@@ -48,34 +48,24 @@ static int status_of(const struct call *c)
     return c->status ? c->status : 499;
 }
 
-/* The line is written for each request, so without formats; its members keep their order. */
-static void add_member(struct buf *b, const char *name)
-{
-    if (b->len)
-        buf_addc(b, ',');
-    buf_addc(b, '"');
-    buf_adds(b, name);
-    buf_adds(b, "\":");
-}
-
+/* The line is written for each request, so without formats. `name` comes with its punctuation. */
 static void add_word(struct buf *b, const char *name, const char *word)
 {
-    add_member(b, name);
-    buf_addc(b, '"');
+    buf_adds(b, name);
     buf_adds(b, word);
     buf_addc(b, '"');
 }
 
-static void add_name(struct buf *b, const char *name, const char *value)
-{
-    add_member(b, name);
-    json_write_string(b, value, strlen(value));
-}
-
 static void add_number(struct buf *b, const char *name, int64_t n)
 {
-    add_member(b, name);
+    buf_adds(b, name);
     buf_addi(b, n);
+}
+
+static void add_name(struct buf *b, const char *name, const char *value)
+{
+    buf_adds(b, name);
+    json_write_string(b, value, strlen(value));
 }
 
 static void add_ms(struct buf *b, const char *name, int64_t us)
@@ -88,35 +78,34 @@ static void add_ms(struct buf *b, const char *name, int64_t us)
 
 static void add_chat(struct buf *b, const struct call *c)
 {
-    add_name(b, "model", c->model->api.id);
+    add_name(b, ",\"model\":", c->model->api.id);
     if (*c->place.backend) {
-        add_name(b, "backend", c->place.backend);
-        add_number(b, "tries", c->place.tries);
-        add_ms(b, "queue_ms", c->place.queued_us);
+        add_name(b, ",\"backend\":", c->place.backend);
+        add_number(b, ",\"tries\":", c->place.tries);
+        add_ms(b, ",\"queue_ms\":", c->place.queued_us);
     }
     if (c->first_text_us >= 0)
-        add_ms(b, "first_ms", c->first_text_us);
-    add_member(b, "stream");
-    buf_adds(b, c->request.stream ? "true" : "false");
-    add_number(b, "prompt_tokens", c->usage.prompt_tokens);
-    add_number(b, "cached_tokens", c->usage.cached_tokens);
-    add_number(b, "completion_tokens", c->usage.completion_tokens);
-    add_word(b, "usage", record_source(c->usage.source));
+        add_ms(b, ",\"first_ms\":", c->first_text_us);
+    buf_adds(b, c->request.stream ? ",\"stream\":true" : ",\"stream\":false");
+    add_number(b, ",\"prompt_tokens\":", c->usage.prompt_tokens);
+    add_number(b, ",\"cached_tokens\":", c->usage.cached_tokens);
+    add_number(b, ",\"completion_tokens\":", c->usage.completion_tokens);
+    add_word(b, ",\"usage\":\"", record_source(c->usage.source));
 }
 
 static void write_line(const struct call *c, int64_t duration_us)
 {
     struct buf b;
     buf_init(&b, 4096);
-    add_word(&b, "trace_id", c->trace_id);
-    add_word(&b, "route", c->route_name);
-    add_number(&b, "status", status_of(c));
-    add_word(&b, "end", how_it_ended(c));
+    add_word(&b, "\"trace_id\":\"", c->trace_id);
+    add_word(&b, ",\"route\":\"", c->route_name);
+    add_number(&b, ",\"status\":", status_of(c));
+    add_word(&b, ",\"end\":\"", how_it_ended(c));
     if (c->authenticated)
-        add_number(&b, "key", c->key.id);
+        add_number(&b, ",\"key\":", c->key.id);
     if (c->model)
         add_chat(&b, c);
-    add_ms(&b, "ms", duration_us);
+    add_ms(&b, ",\"ms\":", duration_us);
     if (!b.failed)
         log_fields(LOG_INFO_LEVEL, "call", b.data);
     buf_done(&b);

@@ -63,7 +63,7 @@ static bool buf_room(struct buf *b, size_t n)
     return true;
 }
 
-void buf_add(struct buf *b, const void *bytes, size_t n)
+void buf_add_growing(struct buf *b, const void *bytes, size_t n)
 {
     if (!buf_room(b, n))
         return;
@@ -71,16 +71,6 @@ void buf_add(struct buf *b, const void *bytes, size_t n)
         memcpy(b->data + b->len, bytes, n);
     b->len += n;
     b->data[b->len] = '\0';
-}
-
-void buf_adds(struct buf *b, const char *s)
-{
-    buf_add(b, s, strlen(s));
-}
-
-void buf_addc(struct buf *b, char c)
-{
-    buf_add(b, &c, 1);
 }
 
 void buf_addi(struct buf *b, int64_t n)

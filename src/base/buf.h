@@ -12,6 +12,7 @@
 #include <stdbool.h>
 #include <stddef.h>
 #include <stdint.h>
+#include <string.h>
 
 struct buf {
     char *data;       /* NULL until the first byte */
@@ -23,14 +24,35 @@ struct buf {
 void buf_init(struct buf *b, size_t max_bytes);
 void buf_done(struct buf *b);  /* frees; the buffer may be used again */
 void buf_reset(struct buf *b); /* empties and clears `failed`, keeps the memory */
-void buf_add(struct buf *b, const void *bytes, size_t n);
-void buf_adds(struct buf *b, const char *s);
-void buf_addc(struct buf *b, char c);
+void buf_add_growing(struct buf *b, const void *bytes, size_t n);
 void buf_addi(struct buf *b, int64_t n); /* in decimal; what buf_addf does, without its cost */
 void buf_addf(struct buf *b, const char *fmt, ...) __attribute__((format(printf, 2, 3)));
 void buf_addv(struct buf *b, const char *fmt, va_list ap) __attribute__((format(printf, 2, 0)));
 void buf_drop(struct buf *b, size_t n); /* removes n bytes from the front */
 char *buf_take(struct buf *b,
                size_t *len); /* hands over the memory (mem_alloc'ed), NULL if empty */
+
+/* Replies are put together from many small pieces: where there is room, nobody is called. */
+static inline void buf_add(struct buf *b, const void *bytes, size_t n)
+{
+    if (b->data == NULL || n > b->cap - b->len) {
+        buf_add_growing(b, bytes, n);
+        return;
+    }
+    if (n != 0)
+        memcpy(b->data + b->len, bytes, n);
+    b->len += n;
+    b->data[b->len] = '\0';
+}
+
+static inline void buf_adds(struct buf *b, const char *s)
+{
+    buf_add(b, s, strlen(s));
+}
+
+static inline void buf_addc(struct buf *b, char c)
+{
+    buf_add(b, &c, 1);
+}
 
 #endif

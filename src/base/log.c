@@ -96,20 +96,11 @@ static void add_start(struct buf *b, enum log_level level, const char *event, bo
     }
 }
 
-/* Bytes that need no look: printable ASCII. */
-static size_t plain_bytes(const char *s, size_t len)
-{
-    size_t n = 0;
-    while (n < len && s[n] >= 0x20 && s[n] < 0x7f)
-        n++;
-    return n;
-}
-
 /* Printable characters as they are, the others as \n, \t or \xNN. */
 static void add_plain(struct buf *b, const char *s, size_t len)
 {
     for (size_t at = 0; at < len;) {
-        size_t plain = plain_bytes(s + at, len - at);
+        size_t plain = utf8_printable(s + at, len - at);
         buf_add(b, s + at, plain);
         at += plain;
         if (at == len)

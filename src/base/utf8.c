@@ -4,6 +4,9 @@
  */
 #include "base/utf8.h"
 
+#include <stdint.h>
+#include <string.h>
+
 int utf8_char(const char *s, size_t n)
 {
     const unsigned char *p = (const unsigned char *)s;
@@ -29,4 +32,20 @@ int utf8_char(const char *s, size_t n)
         high = 0xbf;
     }
     return length;
+}
+
+/* Eight bytes at once: in a word without printable ASCII alone, some byte is past 0x7f, or becomes
+ * so when 1 is added (0x7f) or 0x20 taken away (what lies below it). */
+size_t utf8_printable(const char *s, size_t n)
+{
+    const uint64_t ones = 0x0101010101010101;
+    size_t at = 0;
+    for (uint64_t word; at + sizeof(word) <= n; at += sizeof(word)) {
+        memcpy(&word, s + at, sizeof(word));
+        if (((word | (word + ones) | (word - 0x20 * ones)) & 0x80 * ones) != 0)
+            break;
+    }
+    while (at < n && s[at] >= 0x20 && s[at] < 0x7f)
+        at++;
+    return at;
 }

@@ -5,9 +5,11 @@
 #include "http/conn.h"
 
 #include "base/clock.h"
+#include "base/utf8.h"
 
 #include <event2/buffer.h>
 #include <stdio.h>
+#include <string.h>
 #include <time.h>
 
 static const struct {
@@ -78,9 +80,9 @@ static const char *date(struct http_server *s)
 
 static void add_value(struct buf *b, const char *value)
 {
-    size_t start = b->len;
-    buf_adds(b, value);
-    for (size_t i = start; i < b->len; i++) {
+    size_t start = b->len, len = strlen(value);
+    buf_add(b, value, len);
+    for (size_t i = start + utf8_printable(value, len); i < b->len; i++) {
         unsigned char c = (unsigned char)b->data[i];
         if ((c < 0x20 && c != '\t') || c == 0x7f)
             b->data[i] = ' ';

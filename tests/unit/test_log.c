@@ -209,6 +209,25 @@ static void much_that_waits_is_written_without_being_asked(void **state)
     assert_true(wakes > 0);
 }
 
+static void a_character_to_escape_is_found_wherever_it_stands(void **state)
+{
+    (void)state;
+    static const unsigned char odd[] = {0x01, 0x1f, 0x7f, 0x80, 0xff};
+    for (size_t i = 0; i < sizeof(odd); i++) {
+        for (int at = 0; at < 20; at++) {
+            char text[21], expected[100];
+            memset(text, '~', 20);
+            text[20] = '\0';
+            text[at] = (char)odd[i];
+            begin();
+            log_line(LOG_INFO_LEVEL, "e", "%s", text);
+            snprintf(expected, sizeof(expected), "2026-11-23T08:00:00.123Z INFO e %.*s\\x%02x%s\n",
+                     at, text, odd[i], text + at + 1);
+            assert_string_equal(lines(), expected);
+        }
+    }
+}
+
 static void what_is_no_list_of_members_stands_in_the_line(void **state)
 {
     (void)state;
@@ -279,6 +298,7 @@ int main(void)
         a_test(what_a_loop_logs_waits_until_it_is_flushed),
         a_test(an_error_and_another_thread_take_along_what_waits),
         a_test(much_that_waits_is_written_without_being_asked),
+        a_test(a_character_to_escape_is_found_wherever_it_stands),
         a_test(what_is_no_list_of_members_stands_in_the_line),
         a_test(identifiers_are_made_of_random_bytes),
         a_test(the_steady_clock_does_not_go_back),
