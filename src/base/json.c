@@ -11,6 +11,7 @@
  */
 #include "base/json.h"
 
+#include "base/json_lex.h"
 #include "base/json_scan.h"
 #include "base/mem.h"
 #include "base/utf8.h"
@@ -369,10 +370,10 @@ void json_write_string(struct buf *b, const char *s, size_t len)
 {
     size_t done = 0, at = 0; /* bytes before `done` are written, those up to `at` are plain */
     buf_addc(b, '"');
-    while (at < len) {
+    while ((at += json_lex_plain(s + at, len - at)) < len) {
         unsigned char c = (unsigned char)s[at];
         int n = c < 0x80 ? 1 : utf8_char(s + at, len - at);
-        if (n > 0 && c >= 0x20 && c != '"' && c != '\\') {
+        if (n > 1) {
             at += (size_t)n;
             continue;
         }
@@ -384,7 +385,7 @@ void json_write_string(struct buf *b, const char *s, size_t len)
         at += (size_t)abs(n);
         done = at;
     }
-    buf_add(b, s + done, at - done);
+    buf_add(b, s + done, len - done);
     buf_addc(b, '"');
 }
 
