@@ -60,7 +60,8 @@ class Report:
         if verdict == "MISSED" and tolerable and ratio <= tolerable:
             verdict = f"acceptable up to {tolerable}"
         self.row(table, figure, value, unit, detail,
-                 f"{name}: {number(other)} {unit}; goal: at most {times} times",
+                 f"{name}: {number(other)} {unit}; goal: at most "
+                 + (f"{times} times that" if times != 1 else "that"),
                  f"{ratio:.2f} times: {verdict}")
 
     def missed(self):
