@@ -104,12 +104,14 @@ static void unlink_woken(struct transfer *x)
     }
 }
 
-/* Out of libcurl: an unfinished response's connection is closed by that. */
+/* Out of libcurl: an unfinished response's connection is closed by that. One of HTTP/2 would be
+ * kept, and the server told of the reset stream no sooner than with the next request. */
 static void leave(struct transfer *x)
 {
     unlink_woken(x);
     evtimer_del(&x->timer);
     if (x->shelf) {
+        curl_easy_setopt(x->handle.easy, CURLOPT_FORBID_REUSE, 1L);
         curl_multi_remove_handle(x->shelf->multi, x->handle.easy);
         shelf_leave(x->shelf);
     }
