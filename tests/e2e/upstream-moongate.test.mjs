@@ -22,6 +22,7 @@ describe('moongate in front of moongate', () => {
     front = await Server.start({
       config: configOf({
         backends: { up, unknown },
+        routing: { tries: 1, failures: 1000 }, // a wrong name or key is no reason to wait here
         models: [
           { id: model, like: model, backends: routes('up') },
           { id: 'renamed', like: model, backends: routes('up', 'kimi-k2.6') },
