@@ -24,7 +24,7 @@ describe('moongate in front of moongate', () => {
         backends: { up, unknown },
         routing: { tries: 1, failures: 1000 }, // a wrong name or key is no reason to wait here
         models: [
-          { id: model, like: model, backends: routes('up') },
+          { id: model, like: model, fixed_sampling: false, backends: routes('up') },
           { id: 'renamed', like: model, backends: routes('up', 'kimi-k2.6') },
           { id: 'missing', backends: routes('up', 'no-such-model') },
           { id: 'keyless', backends: routes('unknown', model) },
