@@ -73,7 +73,7 @@ static void the_vocabulary_as_kimi_publishes_it_is_read(void **state)
 
 static void refuse(const char *content, const char *what)
 {
-    char path[] = "/tmp/moongate-count-XXXXXX";
+    char path[] = P_tmpdir "/moongate-count-XXXXXX";
     struct token_count *t = NULL;
     struct error e = {0};
     int fd = mkstemp(path);

@@ -32,12 +32,8 @@ struct read {
     enum fault_kind kind;
 };
 
-typedef enum fault_kind reader(const struct json *root, const struct api_model *model,
-                               const struct api_limits *limits, struct arena *arena,
-                               struct api_request *out, struct fault *f);
-
-static void read_body(struct read *r, reader *read, const struct api_model *model,
-                      const char *messages, const char *members)
+static void read_body(struct read *r, __typeof__(api_request_read) *read,
+                      const struct api_model *model, const char *messages, const char *members)
 {
     struct error e = {0};
     struct buf b;
