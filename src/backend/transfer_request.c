@@ -90,15 +90,18 @@ static struct curl_slist *make_lines(const struct upstream_options *o, size_t le
     return l.node;
 }
 
+/* Certificates of a file alone are read once and kept; with a folder beside it, which is libcurl's
+ * default, the file is read again for each connection, and the loop waits for that. */
 static bool set_tls(struct transfer *x, const struct upstream_options *o)
 {
     CURL *h = x->handle.easy;
     bool own = o->ca_file && o->ca_file[0];
-    x->pooled = !own; /* the system's certificates cannot be chosen again */
+    const char *file = own ? o->ca_file : x->all->ca_file;
+    x->pooled = !own || x->all->ca_file; /* else the system's could not be chosen again */
     return !curl_easy_setopt(h, CURLOPT_SSL_VERIFYPEER, o->verify ? 1L : 0L) &&
            !curl_easy_setopt(h, CURLOPT_SSL_VERIFYHOST, o->verify ? 2L : 0L) &&
-           (!own || (!curl_easy_setopt(h, CURLOPT_CAINFO, o->ca_file) &&
-                     !curl_easy_setopt(h, CURLOPT_CAPATH, NULL)));
+           (!file || (!curl_easy_setopt(h, CURLOPT_CAINFO, file) &&
+                      !curl_easy_setopt(h, CURLOPT_CAPATH, NULL)));
 }
 
 /* Without TLS a server's HTTP version is only known if it is configured. */

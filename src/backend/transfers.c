@@ -331,6 +331,7 @@ int transfers_open(struct event_base *base, struct transfers **out, struct error
     struct transfers *t = mem_zalloc(sizeof *t);
     t->base = base;
     t->h2c_once = knows_h2c_once();
+    t->ca_file = curl_version_info(CURLVERSION_NOW)->cainfo;
     t->later = evtimer_new(base, on_later, t);
     t->reap = evtimer_new(base, on_reap, t);
     if (!t->later || !t->reap || !share_open(t)) {

@@ -59,8 +59,9 @@ struct transfers {
     struct transfer *all;          /* linked by prev, next */
     struct transfer *dead, *woken; /* linked by after */
     int64_t now_ms;                /* of the event that is being handled */
-    bool h2c_once; /* this libcurl cannot use an HTTP/2 connection without TLS twice */
-    bool inside;   /* a call into libcurl that may call back is under way */
+    const char *ca_file; /* the system's certificates; NULL: libcurl was not built to know */
+    bool h2c_once;       /* this libcurl cannot use an HTTP/2 connection without TLS twice */
+    bool inside;         /* a call into libcurl that may call back is under way */
 };
 
 enum transfer_phase {
