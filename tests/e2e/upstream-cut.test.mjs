@@ -4,7 +4,7 @@ import assert from 'node:assert/strict';
 import { after, before, describe, it } from 'node:test';
 import { textOf } from './lib/client.mjs';
 import { begin, chunksOf, openaiError, reply } from './lib/dialects.mjs';
-import { callLine, closeAll, configOf } from './lib/gateway.mjs';
+import { callLine, closeAll, configOf, relay } from './lib/gateway.mjs';
 import { Server, hello } from './lib/server.mjs';
 import { Upstream, within } from './lib/upstream.mjs';
 
@@ -161,6 +161,23 @@ describe('an upstream that fails after the first byte', () => {
       if (!wire.ended) await within(gone, 'the close');
     });
   }
+
+  it('the limit of the call as a whole: an event with timeout', async () => {
+    const stall = begin((request, wire) => wire.stall());
+    const limits = { call_timeout: '500ms' };
+    await relay(
+      stall,
+      async ({ server: hasty, key: other, upstream: slow }) => {
+        const stream = await hasty.chat(other, { ...hello, stream: true });
+        assert.equal(stream.chunks.at(-1).error.code, 'timeout');
+        const whole = await hasty.chat(other, hello);
+        assert.equal(whole.status, 504);
+        assert.equal(slow.requests.length, 2, 'what took too long is not tried again');
+        for (const { gone } of slow.requests) await within(gone, 'the close');
+      },
+      { limits },
+    );
+  });
 
   it('makes the openai package throw', async () => {
     const { default: OpenAI, APIError } = await import('openai');

@@ -47,7 +47,7 @@ const endlessEvent = async (request, wire) => {
 };
 
 const bad = { status: 502, code: 'api_error', retry: true };
-const late = { status: 504, code: 'timeout' };
+const late = { status: 504, code: 'timeout', retry: false };
 const mine = { status: 400, code: 'bad_request', retry: false };
 const full = { status: 429, code: 'too_many_requests', retry: true };
 const away = { status: 503, code: 'api_error', retry: true };
@@ -221,14 +221,17 @@ describe('an upstream that fails before the first byte', () => {
 });
 
 describe('an upstream that cannot be reached', () => {
-  let server, key, plain;
+  let server, key, plain, noisy;
   before(async () => {
     plain = await Upstream.start(reply());
+    noisy = await Upstream.start(reply());
+    noisy.server.prependListener('connection', (socket) => socket.end('HTTP/1.0 400 No\r\n\r\n'));
     const port = await deadPort();
     const quick = { connect_timeout: '500ms' };
     const backends = {
       refused: { url: `http://127.0.0.1:${port}`, ...quick },
       nameless: { url: 'http://no-such-host.invalid', ...quick },
+      'plain-text': { url: noisy.url.replace('http:', 'https:'), ...quick },
       'no-tls': { url: plain.url.replace('http:', 'https:'), ...quick },
       proxyless: { url: 'http://127.0.0.1:9', proxy: `http://127.0.0.1:${port}`, ...quick },
     };
@@ -236,11 +239,12 @@ describe('an upstream that cannot be reached', () => {
     server = await Server.start({ config: configOf({ backends, models }) });
     key = await server.key();
   });
-  after(() => closeAll(server, plain));
+  after(() => closeAll(server, plain, noisy));
 
   for (const [model, what] of [
     ['refused', 'refuses connections'],
     ['nameless', 'has no name'],
+    ['plain-text', 'answers TLS in plain text'],
     ['proxyless', 'is behind a proxy that is down'],
   ]) {
     it(`because it ${what}: 502`, async () => {

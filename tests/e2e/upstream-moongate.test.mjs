@@ -98,13 +98,6 @@ describe('moongate in front of moongate', () => {
     assert.match(long.json.error.message, /exceeded model token limit/, 'in its own words');
   });
 
-  it('has one trace for both', async () => {
-    const far = await front.chat(key, repeatable);
-    const id = far.headers['x-trace-id'];
-    assert.match(id, /^[0-9a-f-]{36}$/);
-    assert.equal((await callLine(front, far)).status, 200);
-  });
-
   it('stops the engine behind when the client leaves', async () => {
     const far = await front.openChat(key, endless(1900, { n: 5 }));
     await far.until((a) => textOf(a).length > 0);

@@ -287,6 +287,14 @@ describe('the request to an upstream', () => {
     assert.ok(open.includes(request.connection), 'the last call came over an older connection');
   });
 
+  it('gets there also when the upstream has just closed what was kept', async () => {
+    for (let i = 0; i < 8; i++) {
+      const { request } = await send({ ...hello, stream: i % 2 === 0 });
+      request.connection.socket.end();
+      if (i % 4 > 1) await new Promise((resolve) => setTimeout(resolve, 20)); // seen before, too
+    }
+  });
+
   it('shows its keys nowhere', async () => {
     const shown = await run(['config', 'show', '--config', server.config]);
     const metrics = await server.call('GET', '/metrics');

@@ -80,6 +80,19 @@ describe('a second try', () => {
     });
   });
 
+  it('comes also to a stream whose head went out with a comment', async () => {
+    await withUpstreams([(request, wire) => wire.stall(), reply()], async (first, second) => {
+      const slow = { upstream: first, first_byte_timeout: '500ms' };
+      const more = { limits: { keep_alive: '100ms' } };
+      await withGateway(two(slow, second, more), async (server, key) => {
+        const answer = await server.chat(key, { ...hello, stream: true });
+        assert.match(answer.text, /^: /);
+        assert.equal(textOf(answer), 'Hello there');
+        assert.equal(roles(answer).length, 1);
+      });
+    });
+  });
+
   it('never comes after the first text, reasoning or tool call', async () => {
     const tools = [
       [{ index: 0, id: 'a', type: 'function', function: { name: 'f', arguments: '' } }],
