@@ -21,7 +21,8 @@ enum {
     HEADERS_MAX = 16,
     BODY_MAX_BYTES = 256 << 20,
     EVENT_MAX_BYTES = 160 << 20,
-    SCRATCH_KEPT_BYTES = 64 << 10
+    SCRATCH_KEPT_BYTES = 64 << 10,
+    OURS_BYTES = 512 /* more or less, around an upstream's reply */
 };
 
 struct headers {
@@ -309,6 +310,7 @@ static void send_whole(struct call *c)
 void answer_whole(struct call *c, const struct relayed *reply)
 {
     buf_init(&c->whole, BODY_MAX_BYTES);
+    buf_reserve(&c->whole, reply->text.len + OURS_BYTES);
     c->whole_ready = reply->has_usage;
     if (c->whole_ready)
         relay_reply(&c->whole, &c->head, reply, &reply->usage);

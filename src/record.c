@@ -8,6 +8,8 @@
 
 #include <string.h>
 
+enum { LINE_BYTES = 512 }; /* that a usual line has */
+
 const char *record_source(enum api_usage_source source)
 {
     switch (source) {
@@ -97,6 +99,7 @@ static void write_line(const struct call *c, int64_t duration_us)
 {
     struct buf b;
     buf_init(&b, 4096);
+    buf_reserve(&b, LINE_BYTES);
     add_word(&b, "\"trace_id\":\"", c->trace_id);
     add_word(&b, ",\"route\":\"", c->route_name);
     add_number(&b, ",\"status\":", status_of(c));

@@ -14,7 +14,9 @@
 enum {
     BUCKETS_FIRST = 64, /* a power of two */
     BODY_BYTES = 1 << 30,
-    LINES_BYTES = 1 << 20 /* of header fields, which the client's own are a part of */
+    LINES_BYTES = 1 << 20, /* of header fields, which the client's own are a part of */
+    BODY_USUAL_BYTES = 1024,
+    LINES_USUAL_BYTES = 512
 };
 
 /* ---- the table ---- */
@@ -103,6 +105,7 @@ static void make_lines(struct lines *l, const struct upstream *u, const struct b
 {
     *l = (struct lines){0};
     buf_init(&l->text, LINES_BYTES);
+    buf_reserve(&l->text, LINES_USUAL_BYTES);
     add_line(l, "User-Agent", "moongate/" MOONGATE_VERSION);
     add_line(l, "Content-Type", "application/json");
     add_line(l, "Accept", run->request->stream ? "text/event-stream" : "application/json");
@@ -150,6 +153,7 @@ static int upstream_start(struct backend *b, const struct backend_run *run, stru
         return refuse(end, FAULT_INTERNAL, BLAME_NONE, "The call is under way already.",
                       ERR_EXISTS);
     buf_init(&body, BODY_BYTES);
+    buf_reserve(&body, BODY_USUAL_BYTES);
     outgoing_write(&body, run->tree, run->request, run->model, &o);
     if (body.failed)
         return refuse(end, FAULT_BODY_LARGE, BLAME_CALL, "Request exceeds the maximum size.",

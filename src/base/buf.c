@@ -63,6 +63,12 @@ static bool buf_room(struct buf *b, size_t n)
     return true;
 }
 
+void buf_reserve(struct buf *b, size_t n)
+{
+    size_t left = b->max_bytes - b->len;
+    buf_room(b, n < left ? n : left);
+}
+
 void buf_add_growing(struct buf *b, const void *bytes, size_t n)
 {
     if (!buf_room(b, n))

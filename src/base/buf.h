@@ -22,8 +22,9 @@ struct buf {
 };
 
 void buf_init(struct buf *b, size_t max_bytes);
-void buf_done(struct buf *b);  /* frees; the buffer may be used again */
-void buf_reset(struct buf *b); /* empties and clears `failed`, keeps the memory */
+void buf_reserve(struct buf *b, size_t n); /* n more bytes are likely to come */
+void buf_done(struct buf *b);              /* frees; the buffer may be used again */
+void buf_reset(struct buf *b);             /* empties and clears `failed`, keeps the memory */
 void buf_add_growing(struct buf *b, const void *bytes, size_t n);
 void buf_addi(struct buf *b, int64_t n); /* in decimal; what buf_addf does, without its cost */
 void buf_addf(struct buf *b, const char *fmt, ...) __attribute__((format(printf, 2, 3)));

@@ -96,6 +96,25 @@ static void a_reset_keeps_the_memory(void **state)
     buf_done(&b);
 }
 
+static void room_that_is_reserved_is_no_content_and_keeps_to_the_ceiling(void **state)
+{
+    struct buf b;
+    (void)state;
+    buf_init(&b, 100);
+    buf_reserve(&b, 50);
+    assert_int_equal(b.len, 0);
+    assert_true(b.cap >= 50);
+    const char *at = b.data;
+    for (int i = 0; i < 50; i++)
+        buf_addc(&b, 'a');
+    assert_ptr_equal(b.data, at);
+    buf_reserve(&b, 1000);
+    assert_false(b.failed);
+    assert_int_equal(b.cap, 100);
+    assert_int_equal(b.len, 50);
+    buf_done(&b);
+}
+
 static void bytes_drop_from_the_front(void **state)
 {
     (void)state;
@@ -156,6 +175,7 @@ int main(void)
         cmocka_unit_test(formatted_text_and_numbers_grow_the_buffer),
         cmocka_unit_test(the_ceiling_is_reached_and_not_passed),
         cmocka_unit_test(a_reset_keeps_the_memory),
+        cmocka_unit_test(room_that_is_reserved_is_no_content_and_keeps_to_the_ceiling),
         cmocka_unit_test(bytes_drop_from_the_front),
         cmocka_unit_test(taken_memory_is_the_callers),
         cmocka_unit_test(an_arena_gives_zeroed_aligned_pieces),
