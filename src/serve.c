@@ -345,12 +345,16 @@ static void on_signal(evutil_socket_t signal, short what, void *arg)
         drain(arg);
 }
 
+/* When a watch goes, libevent puts back what was there before: a signal that comes while all is
+ * being closed changes nothing then, and does not end the program half-way. */
 static int open_signals(struct server *s, struct error *e)
 {
     static const int list[N_SIGNALS] = {SIGTERM, SIGINT, SIGHUP};
     signal(SIGPIPE, SIG_IGN);
     s->drain = evtimer_new(s->app.base, on_drain_end, s);
     for (int i = 0; i < N_SIGNALS; i++) {
+        signal(list[i], SIG_IGN); /* what holds again once the loop is over and all is closed */
+        signal(list[i], SIG_IGN);
         s->signals[i] = evsignal_new(s->app.base, list[i], on_signal, s);
         if (!s->signals[i] || event_add(s->signals[i], NULL))
             return error_set(e, ERR_IO, "cannot watch signals");
