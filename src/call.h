@@ -104,7 +104,8 @@ struct call_meter {
     int waiting;           /* counts under way */
     int64_t prompt, reply; /* as counted; -1: not */
     int64_t prompt_bytes, reply_bytes;
-    struct buf text; /* of the reply, kept where there is a tokenizer */
+    struct api_usage said; /* by the upstream, on the way of a reply that was cut */
+    struct buf text;       /* of the reply, kept where there is a tokenizer */
 };
 
 /* Where a call was answered; names are copies, for a backend can go before its last call. */
@@ -181,8 +182,8 @@ struct snapshot *snapshot_hold(struct snapshot *s);
 void snapshot_drop(struct snapshot *s); /* frees it with its last user */
 
 /* While a backend works on it (run.c). */
-void call_run(struct call *c); /* gives the call to the router, or refuses it */
-void call_stop(struct call *c);  /* takes it back, if it runs */
+void call_run(struct call *c);  /* gives the call to the router, or refuses it */
+void call_stop(struct call *c); /* takes it back, if it runs */
 
 /* Tokens (meter.c). */
 void meter_start(struct call *c);
@@ -190,6 +191,7 @@ void meter_chunk(struct call *c, const struct relayed *r);
 /* The reply is over or given up: completes c->usage. True: a count is awaited that the answer
  * needs, and meter_settle is to be called again when it is there. */
 bool meter_settle(struct call *c);
+void meter_cut(struct call *c); /* the reply has no proven end: the same, for the record alone */
 void meter_count(struct call *c, enum counting_what what, int64_t tokens);
 
 /* The call's line in the log and its counters (record.c). */

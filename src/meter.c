@@ -62,10 +62,17 @@ static void set_usage(struct call *c)
 {
     const struct call_meter *m = &c->meter;
     bool counted = m->prompt >= 0 && m->reply >= 0;
+    const struct api_usage *said = &m->said;
     c->usage = (struct api_usage){
         .prompt_tokens = m->prompt >= 0 ? m->prompt : token_estimate((size_t)m->prompt_bytes),
         .completion_tokens = m->reply >= 0 ? m->reply : token_estimate((size_t)m->reply_bytes),
         .source = counted ? API_USAGE_COUNTED : API_USAGE_ESTIMATED};
+    if (said->source == API_USAGE_NONE)
+        return;
+    c->usage.prompt_tokens = said->prompt_tokens;
+    c->usage.cached_tokens = said->cached_tokens;
+    if (c->usage.completion_tokens < said->completion_tokens)
+        c->usage.completion_tokens = said->completion_tokens;
 }
 
 bool meter_settle(struct call *c)
@@ -79,6 +86,16 @@ bool meter_settle(struct call *c)
     if (c->usage.source == API_USAGE_NONE)
         set_usage(c);
     return false;
+}
+
+/* What was said on the way may be of the first event, and the reply went on after it. */
+void meter_cut(struct call *c)
+{
+    if (c->usage.source == API_USAGE_UPSTREAM) {
+        c->meter.said = c->usage;
+        c->usage.source = API_USAGE_NONE;
+    }
+    meter_settle(c);
 }
 
 /* More than 5 % apart, small numbers aside: an upstream's template may differ by a few tokens. */

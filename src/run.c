@@ -185,7 +185,7 @@ void call_stop(struct call *c)
     leave(c);
     c->owes_end = router_stop(c->app->router, c->number);
     if (!c->owes_end && call_is_chat(c))
-        meter_settle(c);
+        meter_cut(c);
 }
 
 /* --- where it runs --- */
@@ -321,8 +321,6 @@ static void on_end(void *arg, uint64_t number, const struct backend_end *end)
         c->usage = end->usage;
     if (c->owes_end) {
         c->owes_end = false;
-        if (call_is_chat(c))
-            meter_settle(c);
         call_release(c);
         return;
     }
@@ -332,7 +330,7 @@ static void on_end(void *arg, uint64_t number, const struct backend_end *end)
     leave(c);
     if (end->fault.kind != FAULT_NONE) {
         if (call_is_chat(c))
-            meter_settle(c);
+            meter_cut(c);
         call_refuse(c, &end->fault);
     } else {
         finish(c);

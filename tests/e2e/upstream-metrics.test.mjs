@@ -133,6 +133,36 @@ describe('tokens', () => {
       assert.ok(line.completion_tokens > 0 && line.prompt_tokens > 0);
     });
   });
+
+  it('are not those of the first event where a client left later', async () => {
+    const usage = { prompt_tokens: 321, completion_tokens: 1, total_tokens: 322 };
+    const chunk = (delta) => ({
+      id: 'x',
+      object: 'chat.completion.chunk',
+      created: 1,
+      model,
+      choices: [{ index: 0, delta, finish_reason: null }],
+      usage,
+    });
+    const script = async (request, wire) => {
+      wire.head();
+      await wire.event(chunk({ role: 'assistant', content: 'It was ' }));
+      for (let i = 0; i < 20; i++) {
+        await wire.event({ ...chunk({ content: 'a long and winding story, ' }), usage: null });
+      }
+      return wire.stall();
+    };
+    await relay(script, async ({ server, key }) => {
+      const answer = await server.openChat(key, hello);
+      await answer.until((a) => textOf(a).length > 500);
+      await answer.abort();
+      const line = await callLine(server, answer);
+      assert.equal(line.end, 'client_gone');
+      assert.equal(line.prompt_tokens, 321, 'what was said of the prompt stands');
+      assert.ok(line.completion_tokens > 50, `${line.completion_tokens}`);
+      assert.equal(line.usage, 'estimated');
+    });
+  });
 });
 
 describe('metrics', () => {
