@@ -353,7 +353,6 @@ static int open_signals(struct server *s, struct error *e)
     signal(SIGPIPE, SIG_IGN);
     s->drain = evtimer_new(s->app.base, on_drain_end, s);
     for (int i = 0; i < N_SIGNALS; i++) {
-        signal(list[i], SIG_IGN); /* what holds again once the loop is over and all is closed */
         signal(list[i], SIG_IGN);
         s->signals[i] = evsignal_new(s->app.base, list[i], on_signal, s);
         if (!s->signals[i] || event_add(s->signals[i], NULL))
