@@ -21,11 +21,11 @@ struct api_head {
 };
 
 enum api_usage_source {
-    API_USAGE_NONE,      /* nothing is known */
-    API_USAGE_ENGINE,    /* this process generated it */
-    API_USAGE_UPSTREAM,  /* the upstream said so */
-    API_USAGE_COUNTED,   /* counted here with the model's tokenizer */
-    API_USAGE_ESTIMATED  /* from the length of the texts */
+    API_USAGE_NONE,     /* nothing is known */
+    API_USAGE_ENGINE,   /* this process generated it */
+    API_USAGE_UPSTREAM, /* the upstream said so */
+    API_USAGE_COUNTED,  /* counted here with the model's tokenizer */
+    API_USAGE_ESTIMATED /* from the length of the texts */
 };
 
 struct api_usage {

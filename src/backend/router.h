@@ -105,8 +105,9 @@ void router_close(struct router *r); /* accepts NULL; forgets what runs, without
 extern const struct backend_events router_backend_events;
 
 /* The sources, at the start and at each reload. `local` (or NULL) is taken over the first time,
- * even if the rest fails, and is the same later. An upstream whose options are equal goes on with its health and its
- * connections; one that is gone or differs finishes its runs and is closed. All or nothing. */
+ * even if the rest fails, and is the same later. An upstream whose options are equal goes on with
+ * its health and its connections; one that is gone or differs finishes its runs and is closed. All
+ * or nothing. */
 int router_set_sources(struct router *r, const struct router_options *o, struct backend *local,
                        const struct upstream_options *upstreams, size_t n, struct error *e);
 
