@@ -47,6 +47,9 @@ struct backend_piece {
 enum backend_blame {
     BLAME_NONE,  /* a proven end, or the run was stopped */
     BLAME_CALL,  /* the request itself: nobody else is asked, the source is healthy */
+    BLAME_ROUTE, /* the way there: its address, key or model name, an operator's matter. Another is
+                    asked, and nothing is said of health: one model's wrong name must not take the
+                    source from the others */
     BLAME_BUSY,  /* the source is full (429, 503 with Retry-After): another may be asked */
     BLAME_SOURCE /* the source failed: another may be asked; counts against its health */
 };

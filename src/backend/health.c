@@ -118,6 +118,7 @@ enum health_change health_ended(struct health *h, const struct router_options *o
     switch (end->blame) {
     case BLAME_NONE:
     case BLAME_CALL:
+    case BLAME_ROUTE:
         return end_well(h, end->trial);
     case BLAME_BUSY:
         return rest(h, o, now_ms, end->retry_after_ms);

@@ -278,6 +278,11 @@ static double draw_jitter(void)
     return (double)v / UINT32_MAX;
 }
 
+static bool may_go_elsewhere(const struct backend_end *end)
+{
+    return end->blame != BLAME_NONE && end->blame != BLAME_CALL;
+}
+
 static void judge(struct router *r, struct routed *c, const struct backend_end *end)
 {
     struct source *s = c->source;
@@ -288,7 +293,7 @@ static void judge(struct router *r, struct routed *c, const struct backend_end *
     enum health_change change = health_ended(&s->health, &r->o, clock_mono_ms(), &h);
     if (end->blame == BLAME_SOURCE)
         s->failed++;
-    if (end->blame == BLAME_SOURCE || end->blame == BLAME_BUSY)
+    if (may_go_elsewhere(end))
         turns_note(r, c->run.number, ROUTER_TRY_FAILED, s->backend->name,
                    *end->detail ? end->detail : end->fault.message);
     note_change(r, s, change);
@@ -343,7 +348,7 @@ static int tries_allowed(const struct router *r)
 
 bool tries_again(struct routed *c, const struct backend_end *end)
 {
-    if (c->committed || (end->blame != BLAME_BUSY && end->blame != BLAME_SOURCE))
+    if (c->committed || !may_go_elsewhere(end))
         return false;
     remember(c, end);
     return true;
@@ -411,7 +416,7 @@ enum tries_outcome tries_attempt(struct router *r, struct routed *c, struct back
         if (begin(r, c, &r->options[pick(r, c, &f)], end) == 0)
             return TRIES_RUNS;
         c->state = before;
-        if (end->blame != BLAME_BUSY && end->blame != BLAME_SOURCE)
+        if (!may_go_elsewhere(end))
             return TRIES_REFUSED;
         remember(c, end);
     }

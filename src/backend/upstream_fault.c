@@ -73,18 +73,20 @@ static enum backend_blame blame_of(int status, enum fault_kind kind, int retry_a
     case 404: /* the prefix, or the model's name there */
     case 405:
     case 407:
-    case 408:
     case 421:
+        return kind == FAULT_FORBIDDEN ? BLAME_CALL : BLAME_ROUTE; /* what was said, not who */
+    case 408:
     case 425:
-        return kind == FAULT_FORBIDDEN ? BLAME_CALL : BLAME_SOURCE; /* what was said, not who */
+        return BLAME_SOURCE;
     case 429:
         return BLAME_BUSY;
     case 503:
     case 529:
         return retry_after_ms ? BLAME_BUSY : BLAME_SOURCE;
     default: /* a refusal that the client cannot mend is not its own, whatever the status */
-        return status >= 400 && status < 500 && fault_status(kind) < 500 ? BLAME_CALL
-                                                                         : BLAME_SOURCE;
+        if (status >= 500 || status < 300)
+            return BLAME_SOURCE;
+        return fault_status(kind) < 500 ? BLAME_CALL : BLAME_ROUTE;
     }
 }
 

@@ -61,6 +61,31 @@ describe('a second try', () => {
     });
   });
 
+  it('is not for a lone backend that does not know the model, which others go on with', async () => {
+    const script = (request, wire) =>
+      request.body.model === 'wrong'
+        ? refuse(404, openaiError('no such model'))(request, wire)
+        : reply()(request, wire);
+    await withUpstreams([script], async (up) => {
+      const options = {
+        backends: { up },
+        models: [
+          { id: hello.model, backends: [{ name: 'up' }] },
+          { id: 'misnamed', backends: [{ name: 'up', model: 'wrong' }] },
+        ],
+        routing: { failures: 2, open: '1h', open_max: '1h' },
+      };
+      await withGateway(options, async (server, key) => {
+        for (let i = 1; i <= 5; i++) {
+          const answer = await server.chat(key, { ...hello, model: 'misnamed' });
+          assert.equal(answer.status, 502);
+          assert.equal(up.requests.length, i, 'asked once a call');
+        }
+        assert.equal(textOf(await server.chat(key, hello)), 'Hello there');
+      });
+    });
+  });
+
   it('comes after a role, an empty text and an error, but shows one role', async () => {
     const [role] = chunksOf();
     const script = async (request, wire) => {

@@ -3,6 +3,7 @@
 
 static const enum fault_kind kinds[] = {[BLAME_NONE] = FAULT_NONE,
                                         [BLAME_CALL] = FAULT_BAD_REQUEST,
+                                        [BLAME_ROUTE] = FAULT_UPSTREAM,
                                         [BLAME_BUSY] = FAULT_RATE_LIMIT,
                                         [BLAME_SOURCE] = FAULT_UPSTREAM};
 

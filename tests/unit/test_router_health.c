@@ -115,6 +115,18 @@ static void a_good_end_ends_probation(void **state)
     assert_int_equal(health_ms(&h, 1002), 1000);
 }
 
+static void a_way_that_is_wrong_says_that_the_source_answers(void **state)
+{
+    struct health h = {0};
+    (void)state;
+    end_at(&h, 0, BLAME_SOURCE, false);
+    end_at(&h, 0, BLAME_SOURCE, false);
+    for (int i = 0; i < 10; i++)
+        assert_int_equal(end_at(&h, 0, BLAME_ROUTE, false), HEALTH_SAME);
+    assert_int_equal(h.failures, 0);
+    assert_int_equal(health_now(&h, 0), ROUTER_CLOSED);
+}
+
 static void a_stopped_trial_teaches_nothing_and_the_next_call_is_the_trial(void **state)
 {
     struct health h = {0};
@@ -234,6 +246,7 @@ int main(void)
         cmocka_unit_test(a_bad_trial_opens_it_for_twice_as_long_up_to_a_limit),
         cmocka_unit_test(a_trials_first_content_closes_it_on_probation),
         cmocka_unit_test(a_good_end_ends_probation),
+        cmocka_unit_test(a_way_that_is_wrong_says_that_the_source_answers),
         cmocka_unit_test(a_stopped_trial_teaches_nothing_and_the_next_call_is_the_trial),
         cmocka_unit_test(runs_from_before_it_opened_change_nothing),
         cmocka_unit_test(jitter_is_a_fifth_either_way),
