@@ -19,6 +19,7 @@ struct cached {
     TAILQ_ENTRY(cached) by_time;
     uint8_t hash[STORE_HASH_BYTES];
     int64_t read_ms;
+    bool renewing;
     int64_t id, created_ms, expires_ms, used_ms;
     const char *name, *prefix, *models; /* in text */
     char text[];
@@ -114,6 +115,15 @@ void key_cache_drop(struct key_cache *c, const uint8_t hash[STORE_HASH_BYTES])
     struct cached *row = look(c, hash);
     if (row)
         remove_row(c, row);
+}
+
+bool key_cache_renew(struct key_cache *c, const uint8_t hash[STORE_HASH_BYTES], int64_t before_ms)
+{
+    struct cached *row = look(c, hash);
+    if (!row || row->renewing || row->read_ms >= before_ms)
+        return false;
+    row->renewing = true;
+    return true;
 }
 
 bool key_cache_find(const struct key_cache *c, const uint8_t hash[STORE_HASH_BYTES],

@@ -18,7 +18,7 @@
 #include <string.h>
 #include <strings.h>
 
-enum { CACHED_KEYS_MAX = 65536 };
+enum { CACHED_KEYS_MAX = 65536, NOBODY = 0 /* a number that no call has */ };
 
 struct gate {
     struct store_writer *writer; /* borrowed */
@@ -48,7 +48,7 @@ static void remember(struct gate *g, const struct store_answer *a, enum gate_ver
         return;
     if (verdict == GATE_OK)
         key_cache_put(g->cache, a->hash, &a->key, a->read_ms);
-    else
+    else if (verdict != GATE_UNAVAILABLE)
         key_cache_drop(g->cache, a->hash);
 }
 
@@ -61,7 +61,8 @@ static void on_answers(evutil_socket_t fd, short what, void *arg)
     while (mailbox_take(store_writer_answers(g->writer), &a)) {
         struct gate_pass pass = {.verdict = judge(&a), .key = a.key};
         remember(g, &a, pass.verdict);
-        g->on_pass(g->arg, a.number, &pass);
+        if (a.number != NOBODY)
+            g->on_pass(g->arg, a.number, &pass);
     }
 }
 
@@ -104,11 +105,14 @@ void gate_set_cache(struct gate *g, int ms)
     }
 }
 
-static bool is_remembered(const struct gate *g, const uint8_t *hash, struct gate_pass *now)
+/* A busy key is read anew when half its time is over, so that no call waits for the store. */
+static bool is_remembered(struct gate *g, const uint8_t *hash, struct gate_pass *now)
 {
-    int64_t since_ms = clock_mono_ms() - g->cache_ms;
-    if (!g->cache || !key_cache_find(g->cache, hash, since_ms, &now->key))
+    int64_t now_ms = clock_mono_ms();
+    if (!g->cache || !key_cache_find(g->cache, hash, now_ms - g->cache_ms, &now->key))
         return false;
+    if (key_cache_renew(g->cache, hash, now_ms - g->cache_ms / 2))
+        store_writer_find_key(g->writer, NOBODY, hash);
     if (now->key.expires_ms != 0 && now->key.expires_ms <= clock_unix_ms())
         return false;
     now->verdict = GATE_OK;

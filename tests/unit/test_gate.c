@@ -306,6 +306,36 @@ static void a_good_key_is_remembered_for_the_time_that_is_set(void **state)
     assert_int_equal(b->passes, 2);
 }
 
+/* Looks are answered in their order: when this one is, those before it are too. */
+static void wait_for_earlier_looks(struct bench *b)
+{
+    char other[sizeof b->good];
+    snprintf(other, sizeof other, "%s", b->good);
+    other[10] = other[10] == 'A' ? 'B' : 'A';
+    assert_int_equal(check(b, "Bearer %s", other), GATE_UNKNOWN);
+}
+
+static void a_busy_key_is_read_anew_before_its_time_is_over(void **state)
+{
+    struct bench *b = *state;
+    char header[256];
+    snprintf(header, sizeof header, "Bearer %s", b->good);
+    gate_set_cache(b->gate, CACHE_MS);
+    assert_int_equal(check(b, "Bearer %s", b->good), GATE_OK);
+    atomic_fetch_add(&mono_ms, CACHE_MS / 2 + 1);
+    check_now(b, header, GATE_OK);
+    wait_for_earlier_looks(b);
+    atomic_fetch_add(&mono_ms, CACHE_MS / 2);
+    check_now(b, header, GATE_OK); /* past the time of the first look */
+    revoke_key(b, "good");
+    check_now(b, header, GATE_OK);
+    atomic_fetch_add(&mono_ms, 1);
+    check_now(b, header, GATE_OK); /* half of the time of the second look: begins the third */
+    wait_for_earlier_looks(b);
+    assert_int_equal(check(b, "Bearer %s", b->good), GATE_UNKNOWN);
+    assert_int_equal(b->passes, 4);
+}
+
 static void a_look_up_renews_what_is_remembered(void **state)
 {
     struct bench *b = *state;
@@ -401,6 +431,7 @@ int main(void)
         TEST(a_store_that_fails_is_unavailable_and_recovers),
         TEST(a_queue_that_is_full_is_unavailable_at_once),
         TEST(a_good_key_is_remembered_for_the_time_that_is_set),
+        TEST(a_busy_key_is_read_anew_before_its_time_is_over),
         TEST(a_look_up_renews_what_is_remembered),
         TEST(a_key_that_is_remembered_still_expires_at_its_time),
         TEST(what_is_refused_is_not_remembered),
