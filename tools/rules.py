@@ -22,7 +22,6 @@ LEVELS = {
 HOMES = {
     "curl/": {"backend"},
     "event2/": {"http", "gate", "backend", "top"},
-    "json-c/": {"base"},
     "pcre2.h": {"engine"},
     "sodium.h": {"base", "engine", "gate", "top"},
     "sqlite3.h": {"store"},

@@ -1,10 +1,14 @@
 /*
- * JSON in and out: the only file that knows the JSON library (json-c).
+ * JSON in and out.
  *
- * Reading is strict beyond json-c: refused are invalid, overlong or surrogate UTF-8, unpaired
- * \u surrogates, \u0000, raw control characters in strings, NaN and Infinity (also as numbers
- * too large for a double), duplicate keys, comments, trailing text, nesting past the limit.
- * Pure; a tree belongs to one thread at a time.
+ * Reading is strict, where two readers of one text might see two things: refused are invalid,
+ * overlong or surrogate UTF-8, unpaired \u surrogates, \u0000, raw control characters in strings,
+ * NaN and Infinity (also as numbers too large for a double), duplicate keys, comments, trailing
+ * text, nesting past the limit. What a tree takes is bounded by its text: at most 16 bytes for
+ * each byte of it, and a kilobyte. Reading, and finding a member, take no longer for keys that
+ * were chosen to make them.
+ *
+ * Pure; nothing but json_free changes a tree, so threads may share it.
  */
 #ifndef MOONGATE_BASE_JSON_H
 #define MOONGATE_BASE_JSON_H

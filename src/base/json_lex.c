@@ -270,8 +270,6 @@ int json_lex_key(struct json_lex *l, struct json_string *s)
     if (json_lex_peek(l) != '"')
         return json_lex_bad(l, "a key in double quotes is expected here");
     int rc = json_lex_string(l, s);
-    if (rc == 0 && l->on_key != NULL)
-        rc = l->on_key(l, s);
     if (rc != 0)
         return rc;
     json_lex_space(l);
@@ -281,20 +279,26 @@ int json_lex_key(struct json_lex *l, struct json_string *s)
     return 0;
 }
 
-int json_lex_open(struct json_lex *l, bool object)
+int json_lex_enter(struct json_lex *l)
 {
     if (l->depth == l->max_depth)
         return error_set(l->e, ERR_INVALID, "JSON at byte %zu is nested deeper than %d levels",
                          l->at, l->max_depth);
-    unsigned char bit = (unsigned char)(1u << (l->depth % 8));
-    if (object)
-        l->is_object[l->depth / 8] |= bit;
-    else
-        l->is_object[l->depth / 8] &= (unsigned char)~bit;
     l->depth++;
     l->at++;
-    if (object && l->on_object != NULL)
-        l->on_object(l);
+    return 0;
+}
+
+int json_lex_open(struct json_lex *l, bool object)
+{
+    int level = l->depth, rc = json_lex_enter(l);
+    if (rc != 0)
+        return rc;
+    unsigned char bit = (unsigned char)(1u << (level % 8));
+    if (object)
+        l->is_object[level / 8] |= bit;
+    else
+        l->is_object[level / 8] &= (unsigned char)~bit;
     return 0;
 }
 
@@ -303,17 +307,11 @@ static bool in_object(const struct json_lex *l)
     return (l->is_object[(l->depth - 1) / 8] >> ((l->depth - 1) % 8) & 1) != 0;
 }
 
-static int number_or_nothing(struct json_lex *l)
-{
-    struct json_number n;
-    int rc = json_lex_number(l, &n);
-    return rc == 0 && l->on_number != NULL ? l->on_number(l, &n) : rc;
-}
-
 /* One value, or the opening of one: depth tells which. */
 static int lex_begin(struct json_lex *l)
 {
     struct json_string s;
+    struct json_number n;
     json_lex_space(l);
     switch (json_lex_peek(l)) {
     case '{':
@@ -329,7 +327,7 @@ static int lex_begin(struct json_lex *l)
     case 'n':
         return json_lex_word(l, "null");
     default:
-        return number_or_nothing(l);
+        return json_lex_number(l, &n);
     }
 }
 

@@ -1,7 +1,7 @@
 /*
- * The grammar of RFC 8259 in pieces: what json_scan.c and the relay of upstreams' answers both
- * stand on. Each function reads one thing at `at`, moves behind it, and returns 0 or what is
- * wrong with it. Nothing is built and nothing recurses. Pure; one owner at a time.
+ * The grammar of RFC 8259 in pieces: what the reader of trees and the relay of upstreams'
+ * answers both stand on. Each function reads one thing at `at`, moves behind it, and returns 0 or
+ * what is wrong with it. Nothing is built and nothing recurses. Pure; one owner at a time.
  */
 #ifndef MOONGATE_BASE_JSON_LEX_H
 #define MOONGATE_BASE_JSON_LEX_H
@@ -29,15 +29,11 @@ struct json_lex {
     size_t len, at;
     struct error *e;
     int depth, max_depth;     /* of containers that are open */
-    unsigned char *is_object; /* (max_depth + 7) / 8 bytes: a bit for each level */
+    unsigned char *is_object; /* (max_depth + 7) / 8 bytes: a bit for each level that
+                                 json_lex_open opened; may be NULL without it */
     /* Ill-formed UTF-8 and halves of surrogate pairs are refused, or noted in `ill`; \u0000 is
      * refused, or passes. */
     bool lenient, ill;
-    /* Told of what json_lex_value comes by, if not NULL. A code that is not 0 stops it. */
-    int (*on_key)(struct json_lex *l, const struct json_string *key);
-    void (*on_object)(struct json_lex *l); /* opens; counted in `depth` already */
-    int (*on_number)(struct json_lex *l, const struct json_number *number);
-    void *arg;
 };
 
 /* ERR_INVALID with the byte: what is wrong at `at`, or that the text ends there. */
@@ -63,7 +59,8 @@ int json_lex_word(struct json_lex *l, const char *word);
 int json_lex_string(struct json_lex *l, struct json_string *s); /* at the opening quote */
 int json_lex_number(struct json_lex *l, struct json_number *n);
 int json_lex_key(struct json_lex *l, struct json_string *s); /* space, key, space, colon */
-int json_lex_open(struct json_lex *l, bool object);          /* at a bracket */
+int json_lex_enter(struct json_lex *l);                      /* at a bracket: counts the level */
+int json_lex_open(struct json_lex *l, bool object);          /* the same, and notes what it is */
 int json_lex_value(struct json_lex *l); /* space, and a whole value with all that it holds */
 
 /* Appends what stands between the quotes of a good string with its escapes resolved; half of a

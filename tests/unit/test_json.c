@@ -1,6 +1,8 @@
 /* JSON: what is read, what is refused, and what is written. */
+#include "base/clock.h"
 #include "base/json.h"
 
+#include <malloc.h>
 #include <math.h>
 #include <setjmp.h>
 #include <stdarg.h>
@@ -9,6 +11,7 @@
 #include <string.h>
 
 #include <cmocka.h>
+#include <sodium.h>
 
 enum { DEPTH = 100 };
 
@@ -25,6 +28,8 @@ static const char *const accepted[][2] = {
     {"1e-999", NULL},
     {"5E+001", NULL},
     {"5E+00", NULL},
+    {"1234567890123456789E+00", NULL},
+    {"-0E+00", NULL},
     {"3.14159265358979323846264", NULL},
     {"9007199254740993", NULL},
     {"9223372036854775807", NULL},
@@ -297,6 +302,260 @@ static void members_are_found_and_visited_in_order(void **state)
     json_free(v);
 }
 
+/* {"PREFIX000000":0,"PREFIX000001":1 and so on */
+static void write_members(struct buf *b, const char *prefix, int n)
+{
+    buf_init(b, 1 << 26);
+    for (int i = 0; i < n; i++)
+        buf_addf(b, "%c\"%s%06d\":%d", i == 0 ? '{' : ',', prefix, i, i);
+    buf_addc(b, '}');
+}
+
+static void assert_members(const struct json *v, const char *prefix, int n)
+{
+    char key[64];
+    int64_t value;
+    assert_int_equal(json_len(v), n);
+    for (int i = 0; i < n; i++) {
+        bool present;
+        snprintf(key, sizeof(key), "%s%06d", prefix, i);
+        assert_true(json_int64(json_get(v, key, &present), &value));
+        assert_true(present);
+        assert_int_equal(value, i);
+        key[strlen(key) - 1] = 'x';
+        assert_null(json_get(v, key, &present));
+        assert_false(present);
+    }
+}
+
+/* Of each size where something changes: searched, with an index, with an index that grew. */
+static void members_are_found_in_an_object_of_any_size(void **state)
+{
+    (void)state;
+    static const int sizes[] = {1, 2, 31, 32, 33, 34, 95, 96, 97, 98, 1000};
+    for (size_t i = 0; i < sizeof(sizes) / sizeof(sizes[0]); i++) {
+        struct buf b, written;
+        write_members(&b, "k", sizes[i]);
+        struct json *v = read_json(b.data);
+        assert_members(v, "k", sizes[i]);
+        buf_init(&written, 1 << 26);
+        json_write(&written, v);
+        assert_string_equal(written.data, b.data);
+        json_free(v);
+        buf_done(&b);
+        buf_done(&written);
+    }
+}
+
+/* The first of two, at its byte, in an object of each of these sizes. */
+static void a_duplicate_is_found_in_an_object_of_any_size(void **state)
+{
+    (void)state;
+    static const int sizes[] = {1, 31, 32, 33, 95, 96, 97, 1000};
+    for (size_t i = 0; i < sizeof(sizes) / sizeof(sizes[0]); i++) {
+        struct buf b;
+        char wanted[64];
+        struct json *root;
+        struct error e;
+        write_members(&b, "k", sizes[i]);
+        b.len--;
+        snprintf(wanted, sizeof(wanted), "at byte %zu: the key \"k00000\\u0030\"", b.len + 1);
+        buf_adds(&b, ",\"k00000\\u0030\":{\"a\":1,\"a\":2},\"k000000\":3}");
+        assert_int_equal(json_parse(b.data, b.len, DEPTH, &root, &e), ERR_INVALID);
+        if (strstr(e.text, wanted) == NULL)
+            fail_msg("wanted \"%s\", got: %s", wanted, e.text);
+        buf_done(&b);
+    }
+}
+
+/* Megabytes of members are what a client may send. Each that was looked for among all others
+ * would keep this test from ending. */
+static void a_flood_of_members_is_read_and_searched(void **state)
+{
+    (void)state;
+    enum { MEMBERS = 250000 };
+    struct buf b;
+    write_members(&b, "the_same_beginning", MEMBERS);
+    struct json *v = read_json(b.data);
+    assert_members(v, "the_same_beginning", MEMBERS);
+    json_free(v);
+    b.len--;
+    buf_adds(&b, ",\"the_same_beginning000000\":0}");
+    assert_int_equal(json_parse(b.data, b.len, DEPTH, &v, NULL), ERR_INVALID);
+    buf_done(&b);
+}
+
+/* What a process chooses at random is known here, so keys can be chosen that no client finds. */
+static void no_randomness(void *out, size_t n)
+{
+    memset(out, 0, n);
+}
+
+static void next_colliding(char key[32], int *i)
+{
+    static const unsigned char seed[crypto_shorthash_KEYBYTES];
+    unsigned char hash[crypto_shorthash_BYTES];
+    do {
+        snprintf(key, 32, "%08d", (*i)++);
+        crypto_shorthash(hash, (const unsigned char *)key, strlen(key), seed);
+    } while (hash[0] != 0 || (hash[1] & 3) != 0);
+}
+
+static void keys_that_fall_into_one_place_are_told_apart(void **state)
+{
+    (void)state;
+    enum { KEYS = 300 };
+    char key[32];
+    int64_t value;
+    struct buf b;
+    buf_init(&b, 1 << 20);
+    for (int n = 0, i = 0; n < KEYS; n++) {
+        next_colliding(key, &i);
+        buf_addf(&b, "%c\"%s\":%d", n == 0 ? '{' : ',', key, n);
+    }
+    buf_addc(&b, '}');
+    struct json *v = read_json(b.data);
+    int i = 0;
+    for (int n = 0; n < KEYS; n++) {
+        next_colliding(key, &i);
+        assert_true(json_int64(json_get(v, key, NULL), &value));
+        assert_int_equal(value, n);
+    }
+    next_colliding(key, &i);
+    assert_null(json_get(v, key, NULL));
+    json_free(v);
+    buf_done(&b);
+}
+
+static void a_mistake_in_the_grammar_counts_before_a_duplicate(void **state)
+{
+    (void)state;
+    static const char text[] = "{\"a\":1,\"a\":2,}";
+    struct json *root;
+    struct error e;
+    assert_int_equal(json_parse(text, strlen(text), DEPTH, &root, &e), ERR_INVALID);
+    assert_non_null(strstr(e.text, "at byte 13: a key in double quotes"));
+}
+
+static void keys_that_look_alike_are_told_apart(void **state)
+{
+    (void)state;
+    struct json *v = read_json("{\"\":0,\"a\":1,\"ab\":2,\"abc\":3,\"abd\":4,\"\\u0061be\":5}");
+    static const char *const keys[] = {"", "a", "ab", "abc", "abd", "abe"};
+    int64_t n;
+    for (int i = 0; i < 6; i++) {
+        assert_true(json_int64(json_get(v, keys[i], NULL), &n));
+        assert_int_equal(n, i);
+    }
+    assert_null(json_get(v, "abf", NULL));
+    assert_null(json_get(v, "abcd", NULL));
+    json_free(v);
+}
+
+static void a_long_array_keeps_its_order(void **state)
+{
+    (void)state;
+    enum { VALUES = 300000 };
+    struct buf b, written;
+    int64_t n;
+    buf_init(&b, 1 << 26);
+    buf_init(&written, 1 << 26);
+    for (int i = 0; i < VALUES; i++)
+        buf_addf(&b, i % 3 == 2 ? "%c[%d]" : "%c%d", i == 0 ? '[' : ',', i);
+    buf_addc(&b, ']');
+    struct json *v = read_json(b.data);
+    assert_int_equal(json_len(v), VALUES);
+    for (int i = 0; i < VALUES; i++) {
+        const struct json *item = json_at(v, (size_t)i);
+        assert_true(json_int64(i % 3 == 2 ? json_at(item, 0) : item, &n));
+        assert_int_equal(n, i);
+    }
+    json_write(&written, v);
+    assert_string_equal(written.data, b.data);
+    json_free(v);
+    buf_done(&b);
+    buf_done(&written);
+}
+
+/* All that lies around it is moved while it is read. */
+static void what_is_nested_to_the_limit_is_read_whole(void **state)
+{
+    (void)state;
+    struct buf b, written;
+    buf_init(&b, 1 << 20);
+    buf_init(&written, 1 << 20);
+    for (int i = 0; i < DEPTH; i++)
+        buf_addf(&b, i % 2 == 0 ? "[%d,{\"before\":%d},\"s\"," : "{\"x\":[],\"y%d\":%d,\"z\":", i,
+                 i);
+    buf_adds(&b, "null");
+    for (int i = DEPTH - 1; i >= 0; i--)
+        buf_adds(&b, i % 2 == 0 ? ",1,2,3]" : ",\"after\":0}");
+    struct json *v;
+    /* What stands before goes one level deeper. */
+    assert_int_equal(json_parse(b.data, b.len, DEPTH + 1, &v, NULL), 0);
+    json_write(&written, v);
+    assert_string_equal(written.data, b.data);
+    json_free(v);
+    buf_done(&b);
+    buf_done(&written);
+}
+
+static size_t bytes_allocated(void)
+{
+    struct mallinfo2 m = mallinfo2();
+    return m.uordblks + m.hblkhd;
+}
+
+static void repeat(struct buf *b, const char *first, const char *each, const char *last)
+{
+    buf_init(b, 1 << 20);
+    buf_adds(b, first);
+    for (int i = 0; i < 60000; i++)
+        buf_adds(b, each);
+    buf_adds(b, last);
+}
+
+static void assert_bounded(const struct buf *b)
+{
+    struct json *v;
+    size_t before = bytes_allocated();
+    assert_int_equal(json_parse(b->data, b->len, DEPTH, &v, NULL), 0);
+    size_t taken = bytes_allocated() - before;
+    if (taken > 16 * b->len + 1024)
+        fail_msg("%zu bytes for %zu that begin by %.20s", taken, b->len, b->data);
+    json_free(v);
+}
+
+/* The allocator of the sanitizers counts nothing here, so there this sees nothing. */
+static void a_tree_is_bounded_by_its_text(void **state)
+{
+    (void)state;
+    static const char *const texts[][3] = {
+        {"[", "1,", "1]"},        {"[", "[],", "[]]"},     {"[", "\"\",", "\"\"]"},
+        {"[", "1.5,", "1.5]"},    {"[", "{},", "{}]"},     {"[", "{\"\":0},", "{}]"},
+        {"\"", "\xc3\xa9", "\""}, {"\"", "\\u0001", "\""}, {"[[[[[[[[", "1,", "1]]]]]]]]"},
+        {"[", "[[[[0]]]],", "0]"}};
+    struct buf b;
+    for (size_t i = 0; i < sizeof(texts) / sizeof(texts[0]); i++) {
+        repeat(&b, texts[i][0], texts[i][1], texts[i][2]);
+        assert_bounded(&b);
+        buf_done(&b);
+    }
+    buf_init(&b, 1 << 20);
+    for (int i = 0; i < 2000; i++) {
+        buf_addc(&b, i == 0 ? '[' : ',');
+        for (int j = 0; j < 33; j++)
+            buf_addf(&b, "%c\"%c\":0", j == 0 ? '{' : ',', 'A' + j + (j > 26));
+        buf_addc(&b, '}');
+    }
+    buf_addc(&b, ']');
+    assert_bounded(&b);
+    buf_done(&b);
+    write_members(&b, "", 50000);
+    assert_bounded(&b);
+    buf_done(&b);
+}
+
 static void asking_the_wrong_kind_is_harmless(void **state)
 {
     (void)state;
@@ -373,9 +632,19 @@ int main(void)
         cmocka_unit_test(nesting_goes_to_the_limit_and_no_further),
         cmocka_unit_test(integers_are_exact_or_not_integers),
         cmocka_unit_test(members_are_found_and_visited_in_order),
+        cmocka_unit_test(members_are_found_in_an_object_of_any_size),
+        cmocka_unit_test(a_duplicate_is_found_in_an_object_of_any_size),
+        cmocka_unit_test(a_flood_of_members_is_read_and_searched),
+        cmocka_unit_test(keys_that_fall_into_one_place_are_told_apart),
+        cmocka_unit_test(a_mistake_in_the_grammar_counts_before_a_duplicate),
+        cmocka_unit_test(keys_that_look_alike_are_told_apart),
+        cmocka_unit_test(a_long_array_keeps_its_order),
+        cmocka_unit_test(what_is_nested_to_the_limit_is_read_whole),
+        cmocka_unit_test(a_tree_is_bounded_by_its_text),
         cmocka_unit_test(asking_the_wrong_kind_is_harmless),
         cmocka_unit_test(written_strings_are_always_valid),
         cmocka_unit_test(doubles_are_written_as_short_as_reads_back),
     };
+    random_set(no_randomness);
     return cmocka_run_group_tests(tests, NULL, NULL);
 }
