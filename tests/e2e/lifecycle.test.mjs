@@ -26,6 +26,9 @@ async function refuses(args, options = {}) {
   }
 }
 
+// The slowest machine with sanitizers has time for the longest reply.
+const patient = { set: { 'limits.drain': '10m' } };
+
 describe('lifecycle', () => {
   it('says that it is alive and ready', async () => {
     await withServer({}, async (server) => {
@@ -37,7 +40,7 @@ describe('lifecycle', () => {
   });
 
   it('finishes a running stream when it is told to stop', async () => {
-    await withServer({}, async (server, key) => {
+    await withServer(patient, async (server, key) => {
       const stream = await server.openChat(key, endless(1900));
       await stream.until((a) => textOf(a).length > 0);
       server.process.kill('SIGTERM');
@@ -48,7 +51,7 @@ describe('lifecycle', () => {
   });
 
   it('takes no new connection while it stops', async () => {
-    await withServer({}, async (server, key) => {
+    await withServer(patient, async (server, key) => {
       const stream = await server.openChat(key, endless(1900, { n: 5 }));
       await stream.until((a) => textOf(a).length > 0);
       server.process.kill('SIGTERM');
