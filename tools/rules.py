@@ -15,15 +15,16 @@ LEVELS = {
     "base": 0,
     "http": 1, "api": 1, "engine": 1, "store": 1,
     "gate": 2, "backend": 2, "ledger": 2,
-    "top": 3,
+    "console": 3,
+    "top": 4,
 }
 
 # Libraries have a home, so that one can be replaced without a search through the tree.
 HOMES = {
     "curl/": {"backend"},
-    "event2/": {"http", "gate", "backend", "top"},
+    "event2/": {"http", "gate", "backend", "console", "top"},
     "pcre2.h": {"engine"},
-    "sodium.h": {"base", "engine", "gate", "top"},
+    "sodium.h": {"base", "engine", "gate", "console", "top"},
     "sqlite3.h": {"store"},
     "yaml.h": {"top"},
 }
