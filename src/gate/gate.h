@@ -30,8 +30,13 @@ struct gate_pass {
     struct store_key key; /* if the key is known */
 };
 
-enum { GATE_KEY_CHARS = 46 };
+enum { GATE_KEY_CHARS = 46, GATE_TOKEN_CHARS = 52 };
 void gate_key_make(char out[GATE_KEY_CHARS + 1]);
+/* The same as a platform token: "platform-" and 43 characters. */
+void gate_token_make(char out[GATE_TOKEN_CHARS + 1]);
+/* What stands after "Bearer" in an Authorization header, without the spaces around it; NULL if
+ * there is none. Borrowed. */
+const char *gate_bearer(const char *authorization, size_t *len);
 void gate_key_hash(const char *key, size_t len, uint8_t hash[STORE_HASH_BYTES]);
 
 struct event_base;
