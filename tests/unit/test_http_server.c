@@ -41,6 +41,29 @@ static void requests_sent_ahead_get_their_replies_in_order(void **state)
     hang_up(&c);
 }
 
+static void the_body_of_any_method_is_read(void **state)
+{
+    struct world *w = *state;
+    static const char *const methods[] = {"PUT", "PATCH", "DELETE", "POST", "GET", "OPTIONS"};
+    for (size_t i = 0; i < sizeof(methods) / sizeof(methods[0]); i++) {
+        char request[200];
+        struct client c = dial(w);
+        snprintf(request, sizeof(request),
+                 "%s /echo HTTP/1.1\r\nHost: x\r\nContent-Length: 5\r\n\r\n{\"a\"}"
+                 "%s /echo HTTP/1.1\r\nHost: x\r\nTransfer-Encoding: chunked\r\n\r\n"
+                 "3\r\nbcd\r\n0\r\n\r\n"
+                 "%s /echo HTTP/1.1\r\nHost: x\r\n\r\n",
+                 methods[i], methods[i], methods[i]);
+        say(w, &c, request);
+        until(w, count(&c, "HTTP/1.1 200 OK") == 3);
+        assert_true(has(&c, "{\"a\"}HTTP/1.1"));
+        assert_true(has(&c, "bcdHTTP/1.1"));
+        hang_up(&c);
+    }
+    assert_int_equal(w->rec.bodies, 18);
+    assert_int_equal(w->rec.completed, 18);
+}
+
 static void a_request_cut_at_any_byte_reads_the_same(void **state)
 {
     struct world *w = *state;
@@ -330,6 +353,7 @@ int main(void)
     const struct CMUnitTest tests[] = {
         a_test(a_request_gets_its_reply),
         a_test(requests_sent_ahead_get_their_replies_in_order),
+        a_test(the_body_of_any_method_is_read),
         a_test(a_request_cut_at_any_byte_reads_the_same),
         a_test(what_two_readers_could_read_differently_is_refused),
         a_test(a_second_authorization_is_refused),
