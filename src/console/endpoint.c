@@ -139,7 +139,7 @@ bool request_id(struct request *r, unsigned n, int64_t *out)
 
 bool request_query(struct request *r, const char *name, char *out, size_t out_bytes)
 {
-    if (query_get(http_query(r->x), name, out, out_bytes) >= 0)
+    if (query_get(http_query(r->x), name, out, out_bytes))
         return true;
     request_fault(r, FAULT_BAD_REQUEST, name, "The query's %s is too long or badly escaped.", name);
     return false;
