@@ -3,6 +3,9 @@
  */
 #include "http_rig.h"
 
+#include "base/net.h"
+#include "http/forwarded.h"
+
 static void a_request_gets_its_reply(void **state)
 {
     struct world *w = *state;
@@ -62,6 +65,30 @@ static void the_body_of_any_method_is_read(void **state)
     }
     assert_int_equal(w->rec.bodies, 18);
     assert_int_equal(w->rec.completed, 18);
+}
+
+static void only_trusted_proxies_say_whom_a_request_is_from(void **state)
+{
+    struct world *w = *state;
+    struct net_list here, nowhere;
+    struct forwarded from;
+    struct client c = dial(w);
+    assert_int_equal(net_list_parse("127.0.0.0/8", &here, NULL), 0);
+    assert_int_equal(net_list_parse("10.0.0.0/8", &nowhere, NULL), 0);
+    /* The second field is the proxy's, the first was the client's. */
+    say(w, &c,
+        "GET /wait HTTP/1.1\r\nHost: x\r\nX-Forwarded-For: 192.0.2.66\r\n"
+        "x-forwarded-proto: https\r\nX-FORWARDED-FOR: 198.51.100.7\r\n\r\n");
+    until(w, w->rec.kept != NULL);
+    http_forwarded(w->rec.kept, &here, &from);
+    assert_string_equal(from.address, "198.51.100.7");
+    assert_true(from.https);
+    http_forwarded(w->rec.kept, &nowhere, &from);
+    assert_string_equal(from.address, "127.0.0.1");
+    assert_false(from.https);
+    reply_text(w->rec.kept, 200, "bye");
+    until(w, has(&c, "bye"));
+    hang_up(&c);
 }
 
 static void a_request_cut_at_any_byte_reads_the_same(void **state)
@@ -354,6 +381,7 @@ int main(void)
         a_test(a_request_gets_its_reply),
         a_test(requests_sent_ahead_get_their_replies_in_order),
         a_test(the_body_of_any_method_is_read),
+        a_test(only_trusted_proxies_say_whom_a_request_is_from),
         a_test(a_request_cut_at_any_byte_reads_the_same),
         a_test(what_two_readers_could_read_differently_is_refused),
         a_test(a_second_authorization_is_refused),
