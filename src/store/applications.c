@@ -38,8 +38,7 @@ static int get_one(struct store *s, struct db_query *q, struct store_application
     return rc;
 }
 
-static int find(struct store *s, int64_t account_id, struct store_application *out,
-                struct error *e)
+static int find(struct store *s, int64_t account_id, struct store_application *out, struct error *e)
 {
     struct db_query q = {0};
     db_sql(&q, APPLICATION_SELECT "WHERE account_id = $1 AND service = '" STORE_SERVICE "'");

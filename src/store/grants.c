@@ -1,6 +1,5 @@
 /*
- * Grants: what fills a balance, the free quota among them, and what takes back their rest when
- * their time is over.
+ * Grants: what fills a balance, the free quota among them. How they end: grant_expiry.c.
  *
  * The application's row is the lock: whoever changes a balance changes or locks that row first
  * and reads what depends on it in a later statement. Rows are locked in the order person,
@@ -9,10 +8,6 @@
 #include "store/applications.h"
 #include "store/store_private.h"
 
-#include "base/mem.h"
-
-#include <stdio.h>
-#include <stdlib.h>
 #include <string.h>
 #include <time.h>
 
@@ -46,7 +41,8 @@ static int refusal(struct store *s, const struct store_grant *g, struct error *e
     return rc;
 }
 
-/* `ended`: of the grants with an end that many are over by this. */
+/* `expiring`: how many grants with an end there are more. The guard is looked at again if another
+ * changed the row while this waited for it. */
 static int move_balance(struct store *s, const struct store_grant *g, int64_t expiring,
                         struct error *e)
 {
