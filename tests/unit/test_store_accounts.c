@@ -19,10 +19,16 @@ static struct store_account get_account(struct store *s, int64_t id)
 static void an_account_is_found_by_number_address_and_subject(void **state)
 {
     struct store *s = ((struct people *)*state)->s;
-    struct store_account a = {.email = "ann@example.org", .person = "p1", .name = "Ann \"O'N\" \xc3\xa9",
-                              .password = "$argon2id$x", .role = STORE_ADMIN, .must_change = true,
+    struct store_account a = {.email = "ann@example.org",
+                              .person = "p1",
+                              .name = "Ann \"O'N\" \xc3\xa9",
+                              .password = "$argon2id$x",
+                              .role = STORE_ADMIN,
+                              .must_change = true,
                               .oidc_subject = "https://id.example|17",
-                              .rates = {7, 8, 9}, .created_ms = NOW}, b;
+                              .rates = {7, 8, 9},
+                              .created_ms = NOW},
+                         b;
     struct error e;
     int64_t id;
     must(store_account_add(s, &a, &id, &e), &e);
@@ -230,8 +236,11 @@ static void of_administrators_who_all_leave_at_once_one_stays(void **state)
     run_race(&r);
     assert_int_equal(race_count(&r, 0), RACERS - 1);
     assert_int_equal(race_count(&r, ERR_DENIED), 1);
-    assert_int_equal(read_number(p->s, "SELECT COUNT(*) FROM accounts WHERE role = 1 "
-                                       "AND disabled = 0 AND id > $1", 0), 1);
+    assert_int_equal(read_number(p->s,
+                                 "SELECT COUNT(*) FROM accounts WHERE role = 1 "
+                                 "AND disabled = 0 AND id > $1",
+                                 0),
+                     1);
 }
 
 /* Sessions and links */
@@ -299,8 +308,11 @@ static void sessions_end_alone_or_all_but_one(void **state)
 
 static void add_link(struct store *s, const char *hash, const char *kind, int64_t account_id)
 {
-    struct store_link x = {.account_id = account_id, .email = "e@example.org", .detail = "d",
-                           .created_ms = NOW, .expires_ms = NOW + 10};
+    struct store_link x = {.account_id = account_id,
+                           .email = "e@example.org",
+                           .detail = "d",
+                           .created_ms = NOW,
+                           .expires_ms = NOW + 10};
     struct error e;
     snprintf(x.hash, sizeof x.hash, "%s", hash);
     snprintf(x.kind, sizeof x.kind, "%s", kind);

@@ -10,9 +10,13 @@
 
 static int try_grant(struct store *s, int64_t application_id, int64_t amount, int64_t expires_ms)
 {
-    struct store_grant g = {.application_id = application_id, .amount_micros = amount,
-                            .kind = "admin", .note = "n", .by_account = 1,
-                            .created_ms = NOW, .expires_ms = expires_ms};
+    struct store_grant g = {.application_id = application_id,
+                            .amount_micros = amount,
+                            .kind = "admin",
+                            .note = "n",
+                            .by_account = 1,
+                            .created_ms = NOW,
+                            .expires_ms = expires_ms};
     struct error e;
     int64_t id;
     begin(s);
@@ -29,10 +33,15 @@ static void check_balance(struct store *s, int64_t id, int64_t expected)
     struct store_application a = get_application(s, id);
     assert_int_equal(a.balance_micros, expected);
     assert_int_equal(a.granted_micros - a.charged_micros - a.held_micros, a.balance_micros);
-    assert_int_equal(read_number(s, "SELECT COALESCE(SUM(amount_micros), 0) FROM grants "
-                                    "WHERE application_id = $1", id), a.granted_micros);
-    assert_int_equal(read_number(s, "SELECT COUNT(*) FROM grants WHERE application_id = $1 "
-                                    "AND expires_ms > 0 AND expired_ms = 0", id),
+    assert_int_equal(read_number(s,
+                                 "SELECT COALESCE(SUM(amount_micros), 0) FROM grants "
+                                 "WHERE application_id = $1",
+                                 id),
+                     a.granted_micros);
+    assert_int_equal(read_number(s,
+                                 "SELECT COUNT(*) FROM grants WHERE application_id = $1 "
+                                 "AND expires_ms > 0 AND expired_ms = 0",
+                                 id),
                      read_number(s, "SELECT expiring FROM applications WHERE id = $1", id));
 }
 
@@ -172,8 +181,10 @@ static void a_page_of_grants_says_who_gave_what(void **state)
 
 static int take_thirty(struct store *s, int racer, void *arg, struct error *e)
 {
-    const struct store_grant g = {.application_id = *(int64_t *)arg, .amount_micros = -30,
-                                  .kind = "admin", .created_ms = NOW + racer};
+    const struct store_grant g = {.application_id = *(int64_t *)arg,
+                                  .amount_micros = -30,
+                                  .kind = "admin",
+                                  .created_ms = NOW + racer};
     return store_grant_add(s, &g, NULL, e);
 }
 
@@ -195,9 +206,12 @@ static enum store_free_verdict give_free(struct store *s, int64_t application_id
                                          const char *person, const char *network, int64_t now_ms,
                                          int64_t bound)
 {
-    const struct store_free f = {.person = person, .network = network,
-                                 .application_id = application_id, .amount_micros = 50,
-                                 .now_ms = now_ms, .expires_ms = now_ms + DAY_MS,
+    const struct store_free f = {.person = person,
+                                 .network = network,
+                                 .application_id = application_id,
+                                 .amount_micros = 50,
+                                 .now_ms = now_ms,
+                                 .expires_ms = now_ms + DAY_MS,
                                  .per_network_day = bound};
     enum store_free_verdict verdict;
     struct error e;
@@ -244,8 +258,8 @@ static void a_network_gets_so_many_a_day(void **state)
 static void a_free_grant_that_fails_leaves_the_person_their_quota(void **state)
 {
     struct store *s = ((struct people *)*state)->s;
-    struct store_free f = {.person = "ann", .network = "", .application_id = 9999,
-                           .amount_micros = 50, .now_ms = NOW};
+    struct store_free f = {
+        .person = "ann", .network = "", .application_id = 9999, .amount_micros = 50, .now_ms = NOW};
     enum store_free_verdict verdict;
     struct error e;
     int64_t id = add_application(s, "ann@example.org");
@@ -272,9 +286,12 @@ static int race_for_free(struct store *s, int racer, void *arg, struct error *e)
     struct free_race *fr = arg;
     char person[32];
     enum store_free_verdict verdict;
-    struct store_free f = {.person = person, .network = fr->network,
-                           .application_id = fr->application_id, .amount_micros = 50,
-                           .now_ms = NOW, .per_network_day = 3};
+    struct store_free f = {.person = person,
+                           .network = fr->network,
+                           .application_id = fr->application_id,
+                           .amount_micros = 50,
+                           .now_ms = NOW,
+                           .per_network_day = 3};
     snprintf(person, sizeof person, "person %d", fr->same_person ? 0 : racer);
     int rc = store_free_grant(s, &f, &verdict, e);
     if (rc == 0) /* a commit here does not fail: nobody else is waited for any more */
@@ -286,7 +303,8 @@ static void a_person_who_acquires_many_times_at_once_is_granted_once(void **stat
 {
     struct people *p = *state;
     struct free_race fr = {.application_id = add_application(p->s, "ann@example.org"),
-                           .network = "192.0.2.0/24", .same_person = true};
+                           .network = "192.0.2.0/24",
+                           .same_person = true};
     struct race r = {.url = p->url, .turn = race_for_free, .arg = &fr};
     run_race(&r);
     assert_int_equal(race_count(&r, 0), RACERS);
