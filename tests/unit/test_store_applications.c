@@ -1,11 +1,4 @@
 /* Unit tests of src/store/applications.c, grants.c and grant_expiry.c. */
-#include <setjmp.h>
-#include <stdarg.h>
-#include <stddef.h>
-#include <stdint.h>
-
-#include <cmocka.h>
-
 #include "people_rig.h"
 
 static int try_grant(struct store *s, int64_t application_id, int64_t amount, int64_t expires_ms)
@@ -512,30 +505,28 @@ static void many_who_end_a_grant_at_once_end_it_once(void **state)
         read_number(p->s, "SELECT COUNT(*) FROM grants WHERE kind = 'expiry' AND id > $1", 0), 4);
 }
 
-#define T(name) cmocka_unit_test_setup_teardown(name, open_people, close_people)
-
 int main(void)
 {
     const struct CMUnitTest tests[] = {
-        T(an_account_has_one_application),
-        T(many_who_acquire_at_once_get_the_same_application),
-        T(anothers_application_is_not_there),
-        T(an_application_is_disabled_and_enabled),
-        T(grants_add_and_take_but_never_below_zero),
-        T(amounts_out_of_bounds_are_refused),
-        T(a_page_of_grants_says_who_gave_what),
-        T(many_who_take_at_once_cannot_take_more_than_there_is),
-        T(the_free_quota_is_given_once_a_person_for_ever),
-        T(a_network_gets_so_many_a_day),
-        T(a_free_grant_that_fails_leaves_the_person_their_quota),
-        T(a_person_who_acquires_many_times_at_once_is_granted_once),
-        T(a_networks_bound_holds_for_many_at_once),
-        T(what_is_over_loses_its_unspent_rest),
-        T(what_a_call_before_the_end_holds_may_still_be_spent),
-        T(holding_all_the_time_keeps_no_grant_alive),
-        T(what_was_taken_back_before_is_not_taken_twice),
-        T(one_call_ends_so_many_and_grants_of_several_applications),
-        T(many_who_end_a_grant_at_once_end_it_once),
+        PEOPLE_TEST(an_account_has_one_application),
+        PEOPLE_TEST(many_who_acquire_at_once_get_the_same_application),
+        PEOPLE_TEST(anothers_application_is_not_there),
+        PEOPLE_TEST(an_application_is_disabled_and_enabled),
+        PEOPLE_TEST(grants_add_and_take_but_never_below_zero),
+        PEOPLE_TEST(amounts_out_of_bounds_are_refused),
+        PEOPLE_TEST(a_page_of_grants_says_who_gave_what),
+        PEOPLE_TEST(many_who_take_at_once_cannot_take_more_than_there_is),
+        PEOPLE_TEST(the_free_quota_is_given_once_a_person_for_ever),
+        PEOPLE_TEST(a_network_gets_so_many_a_day),
+        PEOPLE_TEST(a_free_grant_that_fails_leaves_the_person_their_quota),
+        PEOPLE_TEST(a_person_who_acquires_many_times_at_once_is_granted_once),
+        PEOPLE_TEST(a_networks_bound_holds_for_many_at_once),
+        PEOPLE_TEST(what_is_over_loses_its_unspent_rest),
+        PEOPLE_TEST(what_a_call_before_the_end_holds_may_still_be_spent),
+        PEOPLE_TEST(holding_all_the_time_keeps_no_grant_alive),
+        PEOPLE_TEST(what_was_taken_back_before_is_not_taken_twice),
+        PEOPLE_TEST(one_call_ends_so_many_and_grants_of_several_applications),
+        PEOPLE_TEST(many_who_end_a_grant_at_once_end_it_once),
     };
-    return cmocka_run_group_tests(tests, NULL, NULL);
+    return cmocka_run_group_tests(tests, db_rig_start, db_rig_stop);
 }

@@ -1,11 +1,4 @@
 /* Unit tests of src/store/keys.c and key_pages.c. */
-#include <setjmp.h>
-#include <stdarg.h>
-#include <stddef.h>
-#include <stdint.h>
-
-#include <cmocka.h>
-
 #include "people_rig.h"
 
 enum { MINUTE_MS = 60000 };
@@ -415,25 +408,23 @@ static void many_who_rotate_at_once_share_one_cap(void **state)
                      100);
 }
 
-#define T(name) cmocka_unit_test_setup_teardown(name, open_people, close_people)
-
 int main(void)
 {
     const struct CMUnitTest tests[] = {
-        T(a_key_is_found_by_its_hash_with_all_its_rights),
-        T(a_hash_and_an_application_must_be_right),
-        T(a_key_tells_its_owners_state_and_rates),
-        T(a_key_of_no_application_is_the_operators),
-        T(all_keys_are_told_oldest_first),
-        T(a_key_is_revoked_by_number_or_name),
-        T(the_last_use_is_kept_to_the_minute),
-        T(a_page_has_the_keys_of_one_account_newest_first),
-        T(anothers_key_is_not_there),
-        T(a_change_writes_a_keys_rights_and_nothing_else),
-        T(a_key_is_revoked_once_and_keeps_its_date),
-        T(a_rotated_key_has_the_rights_and_the_caps_rest),
-        T(rotation_never_makes_the_old_key_live_longer),
-        T(many_who_rotate_at_once_share_one_cap),
+        PEOPLE_TEST(a_key_is_found_by_its_hash_with_all_its_rights),
+        PEOPLE_TEST(a_hash_and_an_application_must_be_right),
+        PEOPLE_TEST(a_key_tells_its_owners_state_and_rates),
+        PEOPLE_TEST(a_key_of_no_application_is_the_operators),
+        PEOPLE_TEST(all_keys_are_told_oldest_first),
+        PEOPLE_TEST(a_key_is_revoked_by_number_or_name),
+        PEOPLE_TEST(the_last_use_is_kept_to_the_minute),
+        PEOPLE_TEST(a_page_has_the_keys_of_one_account_newest_first),
+        PEOPLE_TEST(anothers_key_is_not_there),
+        PEOPLE_TEST(a_change_writes_a_keys_rights_and_nothing_else),
+        PEOPLE_TEST(a_key_is_revoked_once_and_keeps_its_date),
+        PEOPLE_TEST(a_rotated_key_has_the_rights_and_the_caps_rest),
+        PEOPLE_TEST(rotation_never_makes_the_old_key_live_longer),
+        PEOPLE_TEST(many_who_rotate_at_once_share_one_cap),
     };
-    return cmocka_run_group_tests(tests, NULL, NULL);
+    return cmocka_run_group_tests(tests, db_rig_start, db_rig_stop);
 }
