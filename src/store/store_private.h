@@ -7,9 +7,12 @@
 #include "store/db.h"
 #include "store/store.h"
 
+#include <stdbool.h>
+
 struct store {
     struct db *db;
     char *url;
+    bool wrong; /* what came back is not of this program's schema */
 };
 
 enum { STORE_BUSY_MS = 5000 }; /* how long a statement waits for another process */
