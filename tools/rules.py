@@ -21,7 +21,7 @@ LEVELS = {
 
 # Libraries have a home, so that one can be replaced without a search through the tree.
 HOMES = {
-    "curl/": {"backend"},
+    "curl/": {"backend", "console"},
     "event2/": {"http", "gate", "backend", "console", "top"},
     "pcre2.h": {"engine"},
     "sodium.h": {"base", "engine", "gate", "console", "top"},
