@@ -198,7 +198,7 @@ static int key_create(int argc, char **argv)
     struct options o;
     struct error e;
     struct store *s;
-    struct store_key row = {.created_ms = clock_unix_ms()};
+    struct store_key row = {.created_ms = clock_unix_ms(), .cap_micros = -1};
     char key[GATE_KEY_CHARS + 1];
     int rc, status;
 

@@ -57,6 +57,8 @@ struct console_answer {
     const struct fault *fault; /* not NULL: answer with this instead */
 };
 struct console_events {
+    /* It may, and has a body to read: call http_read_body, and then console_body. */
+    void (*on_read)(void *arg, uint64_t number);
     void (*on_answer)(void *arg, uint64_t number, const struct console_answer *a);
 };
 
@@ -76,10 +78,9 @@ struct console_client {
     const char *peer; /* the client's address, behind trusted proxies the real one */
     bool secure;      /* it came under TLS */
 };
-/* A request's head is there. *wants_body: call http_read_body and then console_body. Answers come
- * through on_answer, perhaps before this returns. */
+/* A request's head is there. Events may come before this returns. */
 void console_begin(struct console *c, uint64_t number, struct http_exchange *x,
-                   const char *trace_id, const struct console_client *client, bool *wants_body);
+                   const char *trace_id, const struct console_client *client);
 void console_body(struct console *c, uint64_t number, const char *body, size_t len);
 void console_end(struct console *c, uint64_t number); /* the exchange is over */
 /* Whose request it was, for the log: 0 nobody's. Until console_end. */
