@@ -62,7 +62,7 @@ void snapshot_drop(struct snapshot *s)
 static void note_client(struct call *c)
 {
     struct forwarded f;
-    forwarded_read(&c->snapshot->proxies, http_peer(c->x), http_is_tls(c->x),
+    forwarded_read(&c->snapshot->proxies, http_peer(c->x), false,
                    http_header_get(c->x, "x-forwarded-for"),
                    http_header_get(c->x, "x-forwarded-proto"), &f);
     memcpy(c->peer, f.address, sizeof c->peer);
@@ -118,6 +118,7 @@ static void call_free(struct call *c)
 static void call_end(struct call *c)
 {
     struct timeval now = {0};
+    allow_done(c);
     settle_rest(c);
     record_call(c);
     if (c->timer)
@@ -132,8 +133,6 @@ static void call_end(struct call *c)
 
 void call_release(struct call *c)
 {
-    if (!c->x && !c->running && !c->owes_end)
-        allow_done(c); /* what it used is known by now */
     if (!c->x && !c->running && !c->owes_end && !c->meter.waiting && !c->books.waiting)
         call_end(c);
 }
@@ -431,7 +430,8 @@ static enum verdict step_run(struct call *c)
 
 static enum verdict step_reply(struct call *c)
 {
-    page_show(c);
+    if (!page_show(c))
+        return PARK;
     c->step = CALL_OVER;
     return OVER;
 }

@@ -57,6 +57,8 @@ struct app {
     struct gate *gate;
     struct rates *rates;
     struct console *console;
+    struct chores *chores;
+    int lock_fd;           /* of a folder that one process serves from; -1 */
     struct backend *local; /* the engine; the router's; NULL if no backend is of kind local */
     struct router *router;
     struct counting *counting;
@@ -271,7 +273,9 @@ void answer_length(struct call *c); /* an upstream's stream is ended here by us 
 void answer_console(struct call *c, const struct console_answer *a);
 
 /* Routes that need no backend (page.c). */
-void page_show(struct call *c);
+bool page_show(struct call *c); /* false: its answer comes later */
+/* The models as rows of the console's list; `arg` is the app. */
+void page_write_models(void *arg, struct buf *b);
 extern const struct http_route call_routes[];
 extern const size_t call_n_routes;
 const char *route_name(int id);

@@ -139,6 +139,10 @@ void settle_rest(struct call *c)
     if (c->books.settled || !settle_is_chat_row(c))
         return;
     struct store_ledger_job *j = new_job(c);
+    if (!j->op.settle.held && j->op.settle.row.cost_micros == 0 && !store_is_up(c->app->store)) {
+        free(j); /* refused because the store is away: the log has it, the books need not */
+        return;
+    }
     j->job.done = on_rest;
     j->give_up_ms = INT64_MAX;
     if (store_ask_ledger(c->app->store, j) == 0)

@@ -68,6 +68,11 @@ int console_open(struct event_base *base, struct store_threads *store,
 void console_set(struct console *c, const struct console_options *o); /* at a reload */
 void console_close(struct console *c);                                /* accepts NULL */
 
+/* Makes the first administrator where there is none, and prints its one-time password, once, on
+ * standard error. At the start, before the loop. */
+struct store;
+int console_first_admin(struct store *s, const char *email, struct error *e);
+
 /* Is the path one of the console's? Then console_begin answers it, whatever the method. */
 bool console_has(const struct console *c, const char *path);
 /* The name of the endpoint for log and metrics: a fixed word. */

@@ -48,6 +48,7 @@ struct store_threads {
     struct event *watch;
     int patience_ms;
     atomic_bool closing;
+    size_t queue;
     atomic_size_t n_kept;
     /* The writer's own: */
     struct store_job *kept; /* operations that are tried again, oldest first */
@@ -395,6 +396,7 @@ int store_threads_open(struct event_base *base, const char *url, bool durable,
 {
     struct store_threads *t = mem_zalloc(sizeof *t);
     t->patience_ms = o->patience_ms;
+    t->queue = o->queue;
     int rc = mailbox_open(sizeof(struct store_job *), o->queue, &t->answers, e);
     if (rc == 0) {
         t->watch = event_new(base, mailbox_fd(t->answers), EV_READ | EV_PERSIST, on_answers, t);
@@ -466,6 +468,8 @@ int store_ask_ledger(struct store_threads *t, struct store_ledger_job *j)
     j->job.work = NULL;
     if (j->give_up_ms == 0)
         j->give_up_ms = clock_mono_ms() + t->patience_ms;
+    if (atomic_load(&t->n_kept) > t->queue)
+        return ERR_BUSY;
     return ask(&t->writer, &j->job);
 }
 
