@@ -3,7 +3,7 @@
 # packages; says nothing when all is there.
 set -eu
 
-build="gcc cmake ninja-build pkg-config curl ca-certificates libcurl4-openssl-dev libevent-dev libpcre2-dev libsodium-dev libsqlite3-dev libyaml-dev"
+build="gcc cmake ninja-build pkg-config curl ca-certificates libcurl4-openssl-dev libevent-dev libpcre2-dev libsodium-dev libsqlite3-dev libssl-dev libyaml-dev"
 test="libcmocka-dev openssl"
 check="clang clang-format libclang-rt-14-dev libcmocka-dev git python3"
 bench="wrk nginx-light python3"
