@@ -153,9 +153,27 @@ static int read_override(struct config *c, const struct config_override *v, stru
                      g.best ? "; did you mean " : "", g.best ? g.best : "", g.best ? "?" : "");
 }
 
+/* Where the list of prices is wanted and a model has none of its own. */
+static void set_prices(struct config *c)
+{
+    for (size_t i = 0; i < c->n_models && c->quota.list_prices; i++) {
+        struct config_model *m = &c->models[i];
+        if (m->price.input == 0 && m->price.cached == 0 && m->price.output == 0)
+            m->price = m->list_price;
+    }
+}
+
 /* What no single option can tell. */
 static int check_whole(const struct config *c, struct error *e)
 {
+    if (!*c->tls.cert != !*c->tls.key)
+        return error_set(e, ERR_INVALID, "tls.cert and tls.key: one needs the other");
+    if (*c->mail.smtp && !*c->mail.from)
+        return error_set(e, ERR_INVALID, "mail.from: an address is needed with mail.smtp");
+    if (*c->oidc.issuer && (!*c->oidc.client_id || !*c->accounts.public_url))
+        return error_set(e, ERR_INVALID,
+                         "oidc.issuer: needs oidc.client_id and accounts.public_url, where the "
+                         "provider sends people back to");
     if (c->routing.open_max_ms < c->routing.open_ms)
         return error_set(e, ERR_INVALID,
                          "routing.open_max: %d ms is less than routing.open, which is %d ms",
@@ -174,6 +192,8 @@ int config_read(const char *file, const struct config_override *overrides, size_
         rc = read_override(c, &overrides[i], e);
     if (rc == 0)
         rc = check_whole(c, e);
+    if (rc == 0)
+        set_prices(c);
     if (rc) {
         config_free(c);
         return rc;

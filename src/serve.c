@@ -11,6 +11,7 @@
 #include "config.h"
 #include "embed.h"
 #include "engine/engine.h"
+#include "serve_store.h"
 
 #include <event2/event.h>
 #include <getopt.h>
@@ -21,7 +22,7 @@
 #include <sys/resource.h>
 #include <unistd.h>
 
-enum { OVERRIDES_MAX = 64, N_SIGNALS = 3, KEY_QUEUE = 65536 };
+enum { OVERRIDES_MAX = 64, N_SIGNALS = 3 };
 
 struct server {
     struct app app;
@@ -137,22 +138,52 @@ static int read_snapshot(struct server *s, struct snapshot **out, struct error *
     int rc = config_read(s->config_file, s->overrides, s->n_overrides, &c, e);
     if (rc)
         return rc;
+    struct net_list proxies;
+    rc = net_list_parse(c->trusted_proxies, &proxies, e);
+    if (rc) {
+        config_free(c);
+        return rc;
+    }
     *out = mem_zalloc(sizeof **out);
+    (*out)->proxies = proxies;
     (*out)->config = c;
     (*out)->tokenizers = mem_array(c->n_models + 1, sizeof *(*out)->tokenizers);
+    (*out)->prompt_tokenizers = mem_array(c->n_models + 1, sizeof *(*out)->prompt_tokenizers);
     (*out)->users = 1;
     return 0;
+}
+
+/* Prompts must be counted before the call runs where tokens have a price or a limit. */
+static bool counts_prompts(const struct config *c, const struct config_model *m)
+{
+    return m->price.input || m->price.cached || m->price.output ||
+           c->rates.key.per_minute[LIMITS_TOKENS] || c->rates.account.per_minute[LIMITS_TOKENS] ||
+           c->rates.model.per_minute[LIMITS_TOKENS] || c->rates.network.per_minute[LIMITS_TOKENS];
+}
+
+static bool has_local_route(const struct config *c, const struct config_model *m)
+{
+    for (size_t i = 0; i < m->n_routes; i++) {
+        const struct config_backend *b = config_backend(c, m->routes[i].backend);
+        if (b && b->kind == CONFIG_LOCAL)
+            return true;
+    }
+    return false;
 }
 
 /* Opens what the models' tokens are counted with. */
 static int open_tokenizers(struct server *s, struct snapshot *fresh, struct error *e)
 {
+    const struct config *c = fresh->config;
     int rc = 0;
-    for (size_t i = 0; i < fresh->config->n_models && !rc; i++) {
-        const char *path = fresh->config->models[i].tokenizer;
+    for (size_t i = 0; i < c->n_models && !rc; i++) {
+        const struct config_model *m = &c->models[i];
         fresh->tokenizers[i] = -1;
-        if (path && *path)
-            rc = counting_tokenizer(s->app.counting, path, &fresh->tokenizers[i], e);
+        if (m->tokenizer && *m->tokenizer)
+            rc = counting_tokenizer(s->app.counting, m->tokenizer, &fresh->tokenizers[i], e);
+        fresh->prompt_tokenizers[i] = fresh->tokenizers[i];
+        if (!rc && fresh->tokenizers[i] < 0 && counts_prompts(c, m) && has_local_route(c, m))
+            rc = counting_tokenizer(s->app.counting, "engine", &fresh->prompt_tokenizers[i], e);
     }
     return rc;
 }
@@ -223,20 +254,6 @@ static int open_backends(struct server *s, struct error *e)
     return rc;
 }
 
-static int open_keys(struct server *s, struct error *e)
-{
-    struct store *store;
-    int rc = store_open(s->app.snapshot->config->data, &store, e);
-    if (rc)
-        return rc;
-    rc = store_writer_open(store, KEY_QUEUE, &s->app.writer, e);
-    if (rc) {
-        store_close(store);
-        return rc;
-    }
-    return gate_open(s->app.base, s->app.writer, call_on_pass, &s->app, &s->app.gate, e);
-}
-
 static struct event_base *open_loop(void)
 {
     struct event_config *config = event_config_new();
@@ -253,7 +270,7 @@ static void use_settings(struct server *s)
 {
     const struct config *c = s->app.snapshot->config;
     log_setup(c->log_level, c->log_json);
-    gate_set_cache(s->app.gate, c->key_cache_ms);
+    serve_store_set(&s->app);
     if (s->app.http)
         http_set_limits(s->app.http, &c->http);
 }
@@ -401,7 +418,8 @@ static int open_all(struct server *s, struct error *e)
     if (!app->base)
         return error_set(e, ERR_IO, "cannot make an event loop");
     call_setup(app);
-    rc = open_keys(s, e);
+    s->loading_since_ms = clock_mono_ms();
+    rc = serve_store_open(app, tell_progress, s, e);
     if (!rc)
         use_settings(s);
     if (!rc)
@@ -418,10 +436,9 @@ static void close_all(struct server *s)
 {
     struct app *app = &s->app;
     http_close(app->http);
-    gate_close(app->gate);
-    store_writer_close(app->writer);
     router_close(app->router);
     call_cleanup(app);
+    serve_store_close(app);
     counting_close(app->counting);
     for (int i = 0; i < N_SIGNALS; i++)
         if (s->signals[i])
@@ -459,6 +476,7 @@ int command_serve(int argc, char **argv)
 {
     struct server *s = mem_zalloc(sizeof *s);
     struct error e = {0};
+    s->app.lock_fd = -1;
     mem_keep_freed();
     int rc = read_options(s, argc, argv);
     if (rc) {

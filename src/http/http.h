@@ -22,6 +22,8 @@
 #include <stdint.h>
 
 struct event_base;
+struct forwarded;
+struct net_list;
 struct http_server;
 struct http_exchange;
 
@@ -92,6 +94,9 @@ const char *http_path(const struct http_exchange *x);  /* without the query, as 
 const char *http_query(const struct http_exchange *x); /* "" if none */
 const char *http_header_get(const struct http_exchange *x, const char *name); /* NULL if absent */
 const char *http_peer(const struct http_exchange *x);                         /* "127.0.0.1" */
+/* Whom it is from, and whether by https, behind proxies that are trusted (http/forwarded.h). */
+void http_forwarded(const struct http_exchange *x, const struct net_list *trusted,
+                    struct forwarded *out);
 void http_set_user(struct http_exchange *x, void *user);
 void *http_user(const struct http_exchange *x);
 
