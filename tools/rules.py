@@ -23,6 +23,7 @@ LEVELS = {
 HOMES = {
     "curl/": {"backend"},
     "event2/": {"http", "gate", "backend", "console", "top"},
+    "libpq-fe.h": {"store"},
     "pcre2.h": {"engine"},
     "sodium.h": {"base", "engine", "gate", "console", "top"},
     "sqlite3.h": {"store"},

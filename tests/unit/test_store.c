@@ -1,4 +1,4 @@
-/* Unit tests of src/store. */
+/* Unit tests of the store's handle: opening, migrating, and what becomes of a file that is lost. */
 #include <setjmp.h>
 #include <stdarg.h>
 #include <stddef.h>
@@ -6,22 +6,22 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <sys/resource.h>
 #include <sys/stat.h>
 #include <sys/wait.h>
+#include <signal.h>
 #include <unistd.h>
 
 #include <cmocka.h>
 #include <sqlite3.h>
 
-#include "base/clock.h"
-#include "base/mailbox.h"
-#include "store/store.h"
+#include "store/store_private.h"
 
-enum { PATH_BYTES = 512, ANSWER_MS = 60000, NOW_MS = 120000 };
+enum { PATH_BYTES = 512, ANSWER_MS = 60000 };
 
 /* A folder of the test's own, removed with what the store put into it. */
 struct place {
-    char dir[PATH_BYTES / 2], data[PATH_BYTES], db[PATH_BYTES + 32];
+    char dir[PATH_BYTES / 2], data[PATH_BYTES], db[PATH_BYTES + 32], copy[PATH_BYTES + 32];
 };
 
 static int open_place(void **state)
@@ -33,19 +33,26 @@ static int open_place(void **state)
         return -1;
     snprintf(p->data, sizeof p->data, "%s/data", p->dir);
     snprintf(p->db, sizeof p->db, "%s/moongate.db", p->data);
+    snprintf(p->copy, sizeof p->copy, "%s/copy.db", p->data);
     *state = p;
     return 0;
 }
 
-static int close_place(void **state)
+static void remove_database(const char *path)
 {
     static const char *const suffixes[] = {"", "-wal", "-shm", "-journal"};
-    struct place *p = *state;
     for (size_t i = 0; i < sizeof suffixes / sizeof suffixes[0]; i++) {
         char name[PATH_BYTES + 64];
-        snprintf(name, sizeof name, "%s%s", p->db, suffixes[i]);
+        snprintf(name, sizeof name, "%s%s", path, suffixes[i]);
         unlink(name);
     }
+}
+
+static int close_place(void **state)
+{
+    struct place *p = *state;
+    remove_database(p->db);
+    remove_database(p->copy);
     rmdir(p->data);
     int rc = rmdir(p->dir);
     free(p);
@@ -66,48 +73,60 @@ static sqlite3 *open_other(const struct place *p)
 {
     sqlite3 *db;
     assert_int_equal(sqlite3_open(p->db, &db), SQLITE_OK);
-    sqlite3_busy_timeout(db, ANSWER_MS); /* the writer may be noting a use */
+    sqlite3_busy_timeout(db, ANSWER_MS);
     return db;
 }
 
 static void exec(sqlite3 *db, const char *sql)
 {
-    assert_int_equal(sqlite3_exec(db, sql, NULL, NULL, NULL), SQLITE_OK);
+    char *why = NULL;
+    if (sqlite3_exec(db, sql, NULL, NULL, &why) != SQLITE_OK)
+        fail_msg("%s: %s", sql, why);
 }
 
-static void hash_of(uint8_t seed, uint8_t hash[STORE_HASH_BYTES])
+static void good(int rc, const struct error *e)
 {
-    memset(hash, seed, STORE_HASH_BYTES);
+    if (rc)
+        fail_msg("%s", e->text);
 }
 
-static int64_t add_key(struct store *s, uint8_t seed, const char *name)
+/* Notes a network's grant: one row that the tests count. */
+static int add_row(struct store *s, const char *network, struct error *e)
 {
-    struct store_key key = {.models = "a,b", .created_ms = 5, .expires_ms = 0};
-    uint8_t hash[STORE_HASH_BYTES];
+    struct db_query q;
+    db_sql(&q, "INSERT INTO network_grants (network, day, n) VALUES ($1, $2, 1)");
+    db_arg_text(&q, network);
+    db_arg(&q, 20261128);
+    int rc = db_run_one(s->db, &q, e);
+    db_done(&q, 1);
+    return rc;
+}
+
+static int64_t ask(struct store *s, const char *sql)
+{
+    struct db_query q;
     struct error e;
-    int64_t id = 0;
-    hash_of(seed, hash);
-    snprintf(key.name, sizeof key.name, "%s", name);
-    snprintf(key.prefix, sizeof key.prefix, "mg-%06d", seed);
-    if (store_key_add(s, hash, &key, &id, &e) != 0)
-        fail_msg("%s", e.text);
-    return id;
+    db_sql(&q, sql);
+    good(db_run_one(s->db, &q, &e), &e);
+    assert_int_equal(q.rows.n, 1);
+    int64_t n = db_int(&q.rows, 0, 0);
+    db_done(&q, 1);
+    return n;
 }
 
-static int find_key(struct store *s, uint8_t seed, struct store_key *out)
+static int64_t count_rows(struct store *s)
 {
-    uint8_t hash[STORE_HASH_BYTES];
-    hash_of(seed, hash);
-    return store_key_find(s, hash, out, NULL);
+    return ask(s, "SELECT count(*) FROM network_grants");
 }
 
 static void the_folder_and_the_database_are_the_owners_alone(void **state)
 {
     const struct place *p = *state;
     struct stat st;
+    struct error e;
     mode_t old = umask(0);
     struct store *s = open_store(p);
-    add_key(s, 1, "a");
+    good(add_row(s, "a", &e), &e);
     assert_int_equal(stat(p->data, &st), 0);
     assert_int_equal(st.st_mode & 0777, 0700);
     assert_int_equal(stat(p->db, &st), 0);
@@ -120,118 +139,176 @@ static void the_folder_and_the_database_are_the_owners_alone(void **state)
     store_close(s);
 }
 
-static void a_key_that_was_added_is_found_after_opening_again(void **state)
+static void an_address_that_is_not_given_is_the_data_folders(void **state)
+{
+    (void)state;
+    char *url = store_url("", "/var/lib/moongate");
+    assert_string_equal(url, "sqlite:/var/lib/moongate/moongate.db");
+    free(url);
+    url = store_url("postgres://h/d", "/var/lib/moongate");
+    assert_string_equal(url, "postgres://h/d");
+    free(url);
+}
+
+static void an_address_of_no_known_kind_is_refused_and_not_repeated(void **state)
+{
+    (void)state;
+    const struct store_options o = {.create = true};
+    struct store *s;
+    struct error e;
+    assert_int_equal(store_open_url("mysql://root:secret@h/d", &o, &s, &e), ERR_UNSUPPORTED);
+    assert_null(strstr(e.text, "secret"));
+    assert_int_equal(store_open_url("sqlite:", &o, &s, &e), ERR_INVALID);
+}
+
+static void a_database_is_not_made_unless_that_is_asked(void **state)
 {
     const struct place *p = *state;
-    struct store_key key;
-    struct store *s = open_store(p);
-    int64_t id = add_key(s, 1, "Zoë");
+    const struct store_options o = {.migrate = true};
+    struct store *s;
+    struct error e;
+    char *url = store_url(NULL, p->data);
+    assert_int_equal(store_open_url(url, &o, &s, &e), ERR_NOT_FOUND);
+    assert_int_equal(access(p->data, F_OK), -1);
+    free(url);
+}
+
+static void the_handle_has_the_settings_that_keep_what_is_written(void **state)
+{
+    struct store *s = open_store(*state);
+    struct db_query q;
+    struct error e;
+    db_sql(&q, "SELECT journal_mode FROM pragma_journal_mode");
+    good(db_run_one(s->db, &q, &e), &e);
+    assert_string_equal(db_text(&q.rows, 0, 0), "wal");
+    db_done(&q, 1);
+    assert_int_equal(ask(s, "SELECT synchronous FROM pragma_synchronous"), 2);
+    assert_int_equal(ask(s, "SELECT foreign_keys FROM pragma_foreign_keys"), 1);
+    assert_int_equal(ask(s, "SELECT trusted_schema FROM pragma_trusted_schema"), 0);
     store_close(s);
+}
+
+static void commits_are_synchronous_as_their_transactions_say(void **state)
+{
+    static const struct {
+        enum store_mode mode;
+        bool durable;
+        int synchronous;
+    } rows[] = {{STORE_WRITE, true, 2},
+                {STORE_LOOSE, true, 1},
+                {STORE_WRITE, true, 2},
+                {STORE_WRITE, false, 1}};
+    struct store *s = open_store(*state);
+    struct error e;
+    for (size_t i = 0; i < sizeof rows / sizeof rows[0]; i++) {
+        db_set_durable(s->db, rows[i].durable);
+        good(store_begin(s, rows[i].mode, &e), &e);
+        assert_int_equal(ask(s, "SELECT synchronous FROM pragma_synchronous"), rows[i].synchronous);
+        good(store_commit(s, &e), &e);
+    }
+    store_close(s);
+}
+
+/* The schema of the first release, with two keys. */
+static void make_version_1(const struct place *p)
+{
+    assert_int_equal(mkdir(p->data, 0700), 0);
+    sqlite3 *db = open_other(p);
+    exec(db, "PRAGMA journal_mode = WAL;"
+             "CREATE TABLE keys ("
+             "  id INTEGER PRIMARY KEY AUTOINCREMENT,"
+             "  hash BLOB NOT NULL UNIQUE CHECK (length(hash) = 32),"
+             "  name TEXT NOT NULL,"
+             "  prefix TEXT NOT NULL,"
+             "  models TEXT NOT NULL,"
+             "  created_ms INTEGER NOT NULL,"
+             "  expires_ms INTEGER NOT NULL,"
+             "  revoked_ms INTEGER NOT NULL DEFAULT 0,"
+             "  used_ms INTEGER NOT NULL DEFAULT 0,"
+             "  disabled INTEGER NOT NULL DEFAULT 0"
+             ") STRICT;"
+             "CREATE INDEX keys_name ON keys (name);"
+             "INSERT INTO keys VALUES (3, zeroblob(32), 'a', 'mg-000003', 'm', 5, 6, 7, 8, 1);"
+             "INSERT INTO keys VALUES (9, x'00112233445566778899aabbccddeeff"
+             "00112233445566778899AABBCCDDEEFF', 'b', 'mg-000009', '', 1, 0, 0, 0, 0);"
+             "PRAGMA user_version = 1;");
+    sqlite3_close(db);
+}
+
+static void keys_of_the_first_release_belong_to_the_operator_afterwards(void **state)
+{
+    struct db_query q;
+    struct error e;
+    make_version_1(*state);
+    struct store *s = open_store(*state);
+    db_sql(&q, "SELECT k.id, k.hash, k.name, k.prefix, k.models, k.created_ms, k.expires_ms,"
+               "  k.revoked_ms, k.used_ms, k.disabled, k.cap_micros, a.service, c.email"
+               " FROM keys k JOIN applications a ON a.id = k.application_id"
+               " JOIN accounts c ON c.id = a.account_id ORDER BY k.id");
+    good(db_run_one(s->db, &q, &e), &e);
+    assert_int_equal(q.rows.n, 2);
+    static const char *const first[] = {
+        "3", "0000000000000000000000000000000000000000000000000000000000000000",
+        "a", "mg-000003",
+        "m", "5",
+        "6", "7",
+        "8", "1",
+        "-1"};
+    for (size_t i = 0; i < sizeof first / sizeof first[0]; i++)
+        assert_string_equal(db_text(&q.rows, 0, i), first[i]);
+    assert_string_equal(db_text(&q.rows, 0, 11), "kimi");
+    assert_string_equal(db_text(&q.rows, 0, 12), "");
+    assert_int_equal(db_int(&q.rows, 1, 0), 9);
+    assert_string_equal(db_text(&q.rows, 1, 1),
+                        "00112233445566778899aabbccddeeff00112233445566778899aabbccddeeff");
+    db_done(&q, 1);
+    assert_int_equal(ask(s, "SELECT count(*) FROM accounts"), 1);
+    int version;
+    good(db_version(s->db, &version, &e), &e);
+    assert_int_equal(version, schema_version());
+    store_close(s);
+    s = open_store(*state); /* and it is not done twice */
+    assert_int_equal(ask(s, "SELECT count(*) FROM keys"), 2);
+    store_close(s);
+}
+
+static void an_old_schema_is_left_alone_where_migrating_is_not_asked(void **state)
+{
+    const struct place *p = *state;
+    const struct store_options o = {.create = true};
+    struct store *s;
+    struct error e;
+    make_version_1(p);
+    char *url = store_url(NULL, p->data);
+    assert_int_equal(store_open_url(url, &o, &s, &e), ERR_UNSUPPORTED);
+    assert_non_null(strstr(e.text, "moongate.db: has schema 1 where "));
+    free(url);
+    sqlite3 *other = open_other(p);
+    exec(other, "SELECT length(hash) FROM keys WHERE id = 9");
+    sqlite3_close(other);
+}
+
+static void a_migration_that_fails_changes_nothing(void **state)
+{
+    const struct place *p = *state;
+    struct store *s;
+    struct error e;
+    make_version_1(p);
+    sqlite3 *other = open_other(p); /* a table of a name that the migration needs */
+    exec(other, "CREATE TABLE holds (x)");
+    assert_int_equal(store_open(p->data, &s, &e), ERR_IO);
+    assert_non_null(strstr(e.text, "holds"));
+    exec(other, "SELECT length(hash) FROM keys WHERE id = 9; DROP TABLE holds");
+    sqlite3_close(other);
     s = open_store(p);
-    assert_int_equal(find_key(s, 1, &key), 0);
-    assert_int_equal(key.id, id);
-    assert_string_equal(key.name, "Zoë");
-    assert_string_equal(key.prefix, "mg-000001");
-    assert_string_equal(key.models, "a,b");
-    assert_int_equal(key.created_ms, 5);
-    assert_int_equal(key.expires_ms, 0);
-    assert_int_equal(key.revoked_ms, 0);
-    assert_int_equal(key.used_ms, 0);
-    assert_false(key.disabled);
-    assert_int_equal(find_key(s, 2, &key), ERR_NOT_FOUND);
-    store_close(s);
-}
-
-static void the_same_hash_twice_is_refused(void **state)
-{
-    const struct store_key key = {.name = "b"};
-    uint8_t hash[STORE_HASH_BYTES];
-    int64_t id;
-    struct error e;
-    struct store *s = open_store(*state);
-    add_key(s, 1, "a");
-    hash_of(1, hash);
-    assert_int_equal(store_key_add(s, hash, &key, &id, &e), ERR_EXISTS);
-    store_close(s);
-}
-
-static void join_names(void *arg, const struct store_key *key)
-{
-    char *out = arg;
-    size_t len = strlen(out);
-    snprintf(out + len, 64 - len, "%s;", key->name);
-}
-
-static void keys_are_listed_oldest_first(void **state)
-{
-    char names[64] = "";
-    struct store *s = open_store(*state);
-    add_key(s, 3, "c");
-    add_key(s, 1, "a");
-    add_key(s, 2, "b");
-    assert_int_equal(store_key_each(s, join_names, names, NULL), 0);
-    assert_string_equal(names, "c;a;b;");
-    store_close(s);
-}
-
-static void a_key_is_revoked_by_number_or_name_and_keeps_its_first_date(void **state)
-{
-    char id[32];
-    struct store_key key;
-    struct error e;
-    struct store *s = open_store(*state);
-    add_key(s, 1, "a");
-    snprintf(id, sizeof id, "%lld", (long long)add_key(s, 2, "b"));
-    assert_int_equal(store_key_revoke(s, id, 100, &key, &e), 0);
-    assert_string_equal(key.name, "b");
-    assert_int_equal(store_key_revoke(s, "a", 200, &key, &e), 0);
-    assert_int_equal(key.revoked_ms, 200);
-    assert_int_equal(store_key_revoke(s, "a", 300, &key, &e), 0);
-    assert_int_equal(find_key(s, 1, &key), 0);
-    assert_int_equal(key.revoked_ms, 200);
-    assert_int_equal(store_key_revoke(s, "nobody", 300, &key, &e), ERR_NOT_FOUND);
-    assert_string_equal(e.text, "no key has the number or the name nobody");
-    store_close(s);
-}
-
-static void a_name_of_several_keys_revokes_none_of_them(void **state)
-{
-    struct store_key key;
-    struct error e;
-    struct store *s = open_store(*state);
-    int64_t first = add_key(s, 1, "twin");
-    add_key(s, 2, "twin");
-    assert_int_equal(store_key_revoke(s, "twin", 100, &key, &e), ERR_INVALID);
-    assert_string_equal(e.text, "2 keys have the name twin; say which by its number");
-    assert_int_equal(find_key(s, 1, &key), 0);
-    assert_int_equal(key.revoked_ms, 0);
-
-    char id[32]; /* once one is revoked, the name means the other */
-    snprintf(id, sizeof id, "%lld", (long long)first);
-    assert_int_equal(store_key_revoke(s, id, 100, &key, &e), 0);
-    assert_int_equal(store_key_revoke(s, "twin", 100, &key, &e), 0);
-    assert_int_equal(find_key(s, 2, &key), 0);
-    assert_int_equal(key.revoked_ms, 100);
-    store_close(s);
-}
-
-static void the_last_use_is_kept_to_the_minute_and_never_goes_back(void **state)
-{
-    struct store_key key;
-    struct store *s = open_store(*state);
-    int64_t id = add_key(s, 1, "a");
-    assert_int_equal(store_key_used(s, id, 3 * 60000 + 59999, NULL), 0);
-    assert_int_equal(find_key(s, 1, &key), 0);
-    assert_int_equal(key.used_ms, 3 * 60000);
-    assert_int_equal(store_key_used(s, id, 2 * 60000, NULL), 0);
-    assert_int_equal(find_key(s, 1, &key), 0);
-    assert_int_equal(key.used_ms, 3 * 60000);
+    assert_int_equal(ask(s, "SELECT count(*) FROM keys"), 2);
     store_close(s);
 }
 
 static void a_newer_schema_is_refused_and_left_alone(void **state)
 {
     const struct place *p = *state;
+    char text[64];
     struct store *s = open_store(p);
     struct error e;
     store_close(s);
@@ -239,7 +316,8 @@ static void a_newer_schema_is_refused_and_left_alone(void **state)
     exec(other, "PRAGMA user_version = 99");
     sqlite3_close(other);
     assert_int_equal(store_open(p->data, &s, &e), ERR_UNSUPPORTED);
-    assert_non_null(strstr(e.text, "moongate.db: has schema 99, this program knows up to 1"));
+    snprintf(text, sizeof text, "has schema 99, this program knows up to %d", schema_version());
+    assert_non_null(strstr(e.text, text));
     other = open_other(p);
     exec(other, "SELECT hash FROM keys");
     sqlite3_close(other);
@@ -269,55 +347,47 @@ static void a_folder_whose_parent_is_missing_is_an_error(void **state)
     assert_non_null(strstr(e.text, "No such file or directory"));
 }
 
-static void two_handles_see_each_others_keys(void **state)
+static void two_handles_see_each_others_rows(void **state)
 {
-    struct store_key key;
+    struct error e;
     struct store *a = open_store(*state), *b = open_store(*state);
-    add_key(a, 1, "a");
-    add_key(b, 2, "b");
-    assert_int_equal(find_key(b, 1, &key), 0);
-    assert_int_equal(find_key(a, 2, &key), 0);
+    good(add_row(a, "a", &e), &e);
+    good(add_row(b, "b", &e), &e);
+    assert_int_equal(count_rows(a), 2);
+    assert_int_equal(count_rows(b), 2);
     store_close(a);
     store_close(b);
 }
 
 /* What one of several processes does; they begin together when the pipe is closed. */
-static int run_process(const struct place *p, int start_fd, int number, int keys)
+static int run_process(const struct place *p, int start_fd, int number, int rows)
 {
     struct store *s;
     struct error e;
-    char byte;
+    char byte, name[32];
     if (read(start_fd, &byte, 1) != 0 || store_open(p->data, &s, &e) != 0)
         return 1;
-    for (int i = 0; i < keys; i++) {
-        const struct store_key key = {.name = "k"};
-        uint8_t hash[STORE_HASH_BYTES] = {(uint8_t)number, (uint8_t)i};
-        int64_t id;
-        if (store_key_add(s, hash, &key, &id, &e) != 0)
+    for (int i = 0; i < rows; i++) {
+        snprintf(name, sizeof name, "%d-%d", number, i);
+        if (add_row(s, name, &e) != 0)
             return 1;
     }
     store_close(s);
     return 0;
 }
 
-static void count(void *arg, const struct store_key *key)
+static void processes_that_start_at_once_make_one_database_with_all_rows(void **state)
 {
-    (void)key;
-    ++*(int *)arg;
-}
-
-static void processes_that_start_at_once_make_one_database_with_all_keys(void **state)
-{
-    enum { PROCESSES = 12, KEYS = 3 };
+    enum { PROCESSES = 12, ROWS = 3 };
     pid_t pids[PROCESSES];
-    int fds[2], status, n = 0;
+    int fds[2], status;
     assert_int_equal(pipe(fds), 0);
     for (int i = 0; i < PROCESSES; i++) {
         pids[i] = fork();
         assert_true(pids[i] >= 0);
         if (pids[i] == 0) {
             close(fds[1]);
-            _exit(run_process(*state, fds[0], i, KEYS));
+            _exit(run_process(*state, fds[0], i, ROWS));
         }
     }
     close(fds[0]);
@@ -327,172 +397,139 @@ static void processes_that_start_at_once_make_one_database_with_all_keys(void **
         assert_int_equal(status, 0);
     }
     struct store *s = open_store(*state);
-    assert_int_equal(store_key_each(s, count, &n, NULL), 0);
-    assert_int_equal(n, PROCESSES * KEYS);
+    assert_int_equal(count_rows(s), PROCESSES * ROWS);
+    assert_int_equal(ask(s, "SELECT count(*) FROM accounts"), 1);
     store_close(s);
 }
 
-/* The writer */
-
-static struct store_writer *open_writer(const struct place *p, size_t queue)
+static void another_writer_is_waited_for_and_then_told_as_busy(void **state)
 {
-    struct store_writer *w;
     struct error e;
-    if (store_writer_open(open_store(p), queue, &w, &e) != 0)
-        fail_msg("%s", e.text);
-    return w;
-}
-
-static struct store_answer ask(struct store_writer *w, uint64_t number, uint8_t seed)
-{
-    struct store_answer a;
-    uint8_t hash[STORE_HASH_BYTES];
-    hash_of(seed, hash);
-    assert_int_equal(store_writer_find_key(w, number, hash), 0);
-    assert_true(mailbox_wait(store_writer_answers(w), &a, ANSWER_MS));
-    assert_int_equal(a.number, number);
-    return a;
-}
-
-static void the_writer_answers_each_question_with_its_number(void **state)
-{
     struct store *s = open_store(*state);
-    add_key(s, 1, "a");
-    store_close(s);
-    struct store_writer *w = open_writer(*state, 1000);
-    struct store_answer a = ask(w, 7, 1);
-    assert_int_equal(a.code, 0);
-    assert_string_equal(a.key.name, "a");
-    assert_int_equal(ask(w, 8, 2).code, ERR_NOT_FOUND);
-
-    uint8_t hash[STORE_HASH_BYTES];
-    bool seen[200] = {false};
-    hash_of(1, hash);
-    for (uint64_t i = 0; i < 200; i++)
-        assert_int_equal(store_writer_find_key(w, i, hash), 0);
-    for (int i = 0; i < 200; i++) {
-        assert_true(mailbox_wait(store_writer_answers(w), &a, ANSWER_MS));
-        assert_int_equal(a.code, 0);
-        assert_false(seen[a.number]);
-        seen[a.number] = true;
-    }
-    store_writer_close(w);
-}
-
-static int64_t fixed_now(void)
-{
-    return NOW_MS;
-}
-
-/* Asks until the use of the key is noted: notes come after answers. */
-static void wait_for_note(struct store_writer *w, uint8_t seed)
-{
-    struct store_answer a;
-    int64_t until_ms = clock_mono_ms() + ANSWER_MS;
-    do {
-        a = ask(w, 1, seed);
-        assert_int_equal(a.code, 0);
-        assert_true(clock_mono_ms() < until_ms);
-    } while (a.key.used_ms != NOW_MS);
-}
-
-static void the_writer_notes_the_use_of_good_keys_alone(void **state)
-{
-    struct store_key key;
-    struct store *s = open_store(*state);
-    add_key(s, 1, "good");
-    add_key(s, 2, "revoked");
-    store_key_revoke(s, "revoked", 1, &key, NULL);
-    store_close(s);
-    clock_set_unix_ms(fixed_now);
-    struct store_writer *w = open_writer(*state, 100);
-    assert_int_equal(ask(w, 1, 2).code, 0);
-    wait_for_note(w, 1);
-    store_writer_close(w);
-    clock_set_unix_ms(NULL);
-    s = open_store(*state);
-    assert_int_equal(find_key(s, 2, &key), 0);
-    assert_int_equal(key.used_ms, 0);
-    store_close(s);
-}
-
-static void a_database_that_another_process_holds_still_answers(void **state)
-{
-    struct store *s = open_store(*state);
-    add_key(s, 1, "a");
-    store_close(s);
-    clock_set_unix_ms(fixed_now);
-    struct store_writer *w = open_writer(*state, 100);
     sqlite3 *other = open_other(*state);
     exec(other, "BEGIN IMMEDIATE");
-    for (int i = 0; i < 5; i++) {
-        struct store_answer a = ask(w, 1, 1);
-        assert_int_equal(a.code, 0);
-        assert_int_equal(a.key.used_ms, 0);
-    }
+    store_set_wait(s, 1);
+    assert_int_equal(store_begin(s, STORE_WRITE, &e), ERR_BUSY);
+    assert_true(store_is_good(s));
+    assert_int_equal(count_rows(s), 0); /* reading does not wait */
     exec(other, "ROLLBACK");
+    good(store_begin(s, STORE_WRITE, &e), &e);
+    good(add_row(s, "a", &e), &e);
+    good(store_commit(s, &e), &e);
+    assert_int_equal(count_rows(s), 1);
     sqlite3_close(other);
-    wait_for_note(w, 1);
-    store_writer_close(w);
-    clock_set_unix_ms(NULL);
-}
-
-static void a_broken_database_answers_with_an_error_until_it_is_whole(void **state)
-{
-    struct store *s = open_store(*state);
-    add_key(s, 1, "a");
     store_close(s);
-    struct store_writer *w = open_writer(*state, 100);
-    assert_int_equal(ask(w, 1, 1).code, 0);
-    sqlite3 *other = open_other(*state);
-    exec(other, "ALTER TABLE keys RENAME TO lost");
-    for (int i = 0; i < 3; i++) {
-        struct store_answer a = ask(w, 2, 1);
-        assert_int_equal(a.code, ERR_IO);
-        assert_non_null(strstr(a.text, "no such table: keys"));
-    }
-    exec(other, "ALTER TABLE lost RENAME TO keys");
-    sqlite3_close(other);
-    struct store_answer a = ask(w, 3, 1);
-    assert_int_equal(a.code, 0);
-    assert_string_equal(a.key.name, "a");
-    store_writer_close(w);
 }
 
 static void a_database_that_is_gone_does_not_come_back_empty(void **state)
 {
     const struct place *p = *state;
-    char aside[PATH_BYTES + 64];
+    struct error e;
     struct store *s = open_store(p);
-    add_key(s, 1, "a");
-    store_close(s);
-    struct store_writer *w = open_writer(p, 100);
+    good(add_row(s, "a", &e), &e);
     sqlite3 *other = open_other(p);
-    exec(other, "ALTER TABLE keys RENAME TO lost");
-    assert_int_equal(ask(w, 1, 1).code, ERR_IO);
-    exec(other, "ALTER TABLE lost RENAME TO keys");
     exec(other, "PRAGMA wal_checkpoint(TRUNCATE)");
     sqlite3_close(other);
-    snprintf(aside, sizeof aside, "%s.aside", p->db);
-    assert_int_equal(rename(p->db, aside), 0);
-    assert_int_equal(ask(w, 2, 1).code, ERR_IO);
-    assert_int_equal(ask(w, 3, 1).code, ERR_IO);
+    assert_int_equal(rename(p->db, p->copy), 0);
+    assert_int_equal(store_begin(s, STORE_WRITE, &e), ERR_IO);
+    assert_false(store_is_good(s));
+    assert_int_equal(add_row(s, "b", &e), ERR_IO);
+    assert_int_not_equal(store_reopen(s, &e), 0);
+    assert_int_not_equal(store_reopen(s, &e), 0);
     assert_int_equal(access(p->db, F_OK), -1);
-    assert_int_equal(rename(aside, p->db), 0);
-    assert_int_equal(ask(w, 4, 1).code, 0);
-    store_writer_close(w);
+    assert_int_equal(rename(p->copy, p->db), 0);
+    good(store_reopen(s, &e), &e);
+    assert_true(store_is_good(s));
+    assert_int_equal(count_rows(s), 1);
+    store_close(s);
 }
 
-static void a_full_queue_says_so_and_closes_cleanly(void **state)
+static void a_write_outside_a_transaction_notices_a_lost_file_too(void **state)
 {
-    struct store_writer *w = open_writer(*state, 2);
-    uint8_t hash[STORE_HASH_BYTES];
+    const struct place *p = *state;
+    struct error e;
+    struct store *s = open_store(p);
+    good(add_row(s, "a", &e), &e);
+    remove_database(p->db);
+    assert_int_equal(add_row(s, "b", &e), ERR_IO);
+    assert_non_null(strstr(e.text, "deleted or replaced"));
+    assert_false(store_is_good(s));
+    store_close(s);
+}
+
+/* A limit on the size of files stands for a disk that is full. */
+static void limit_files(rlim_t bytes)
+{
+    struct rlimit l;
+    assert_int_equal(getrlimit(RLIMIT_FSIZE, &l), 0);
+    l.rlim_cur = bytes;
+    assert_int_equal(setrlimit(RLIMIT_FSIZE, &l), 0);
+}
+
+static void a_full_disk_loses_the_transaction_and_nothing_else(void **state)
+{
+    char big[8192], name[64];
+    struct error e;
+    struct store *s = open_store(*state);
+    memset(big, 'x', sizeof big - 1);
+    big[sizeof big - 1] = '\0';
+    good(add_row(s, "before", &e), &e);
+    signal(SIGXFSZ, SIG_IGN);
+    limit_files(1 << 20);
+    good(store_begin(s, STORE_WRITE, &e), &e);
     int rc = 0;
-    hash_of(1, hash);
-    for (uint64_t i = 0; rc == 0 && i < 100; i++) /* nobody takes the answers */
-        rc = store_writer_find_key(w, i, hash);
-    assert_int_equal(rc, ERR_BUSY);
-    store_writer_close(w);
+    for (int i = 0; i < 2000 && rc == 0; i++) {
+        int len = snprintf(name, sizeof name, "%d", i);
+        memcpy(big, name, (size_t)len);
+        rc = add_row(s, big, &e);
+    }
+    if (rc == 0)
+        rc = store_commit(s, &e);
+    else
+        store_rollback(s);
+    limit_files(RLIM_INFINITY);
+    signal(SIGXFSZ, SIG_DFL);
+    assert_int_equal(rc, ERR_IO);
+    assert_false(store_is_good(s));
+    good(store_reopen(s, &e), &e);
+    assert_int_equal(count_rows(s), 1);
+    good(add_row(s, "after", &e), &e);
+    assert_int_equal(count_rows(s), 2);
+    store_close(s);
+}
+
+static void a_copy_is_whole_while_others_write(void **state)
+{
+    const struct place *p = *state;
+    struct stat st;
+    struct error e;
+    struct store *s = open_store(p), *writer = open_store(p);
+    good(add_row(s, "a", &e), &e);
+    good(store_begin(writer, STORE_WRITE, &e), &e);
+    good(add_row(writer, "b", &e), &e);
+    good(db_copy_file(s->db, p->copy, &e), &e);
+    good(store_commit(writer, &e), &e);
+    store_close(writer);
+    assert_int_equal(db_copy_file(s->db, p->copy, &e), ERR_EXISTS);
+    store_close(s);
+    assert_int_equal(stat(p->copy, &st), 0);
+    assert_int_equal(st.st_mode & 0777, 0600);
+    assert_int_equal(rename(p->copy, p->db), 0);
+    s = open_store(p);
+    assert_int_equal(count_rows(s), 1);
+    assert_int_equal(ask(s, "SELECT count(*) FROM pragma_integrity_check"
+                            " WHERE integrity_check = 'ok'"),
+                     1);
+    store_close(s);
+}
+
+static void a_hash_is_written_in_small_hex(void **state)
+{
+    (void)state;
+    uint8_t hash[STORE_HASH_BYTES] = {0x0f, 0xa0};
+    char hex[STORE_HEX_BYTES];
+    store_hex(hash, hex);
+    assert_string_equal(hex, "0fa0000000000000000000000000000000000000000000000000000000000000");
 }
 
 #define TEST(name) cmocka_unit_test_setup_teardown(name, open_place, close_place)
@@ -501,23 +538,25 @@ int main(void)
 {
     const struct CMUnitTest tests[] = {
         TEST(the_folder_and_the_database_are_the_owners_alone),
-        TEST(a_key_that_was_added_is_found_after_opening_again),
-        TEST(the_same_hash_twice_is_refused),
-        TEST(keys_are_listed_oldest_first),
-        TEST(a_key_is_revoked_by_number_or_name_and_keeps_its_first_date),
-        TEST(a_name_of_several_keys_revokes_none_of_them),
-        TEST(the_last_use_is_kept_to_the_minute_and_never_goes_back),
+        TEST(an_address_that_is_not_given_is_the_data_folders),
+        TEST(an_address_of_no_known_kind_is_refused_and_not_repeated),
+        TEST(a_database_is_not_made_unless_that_is_asked),
+        TEST(the_handle_has_the_settings_that_keep_what_is_written),
+        TEST(commits_are_synchronous_as_their_transactions_say),
+        TEST(keys_of_the_first_release_belong_to_the_operator_afterwards),
+        TEST(an_old_schema_is_left_alone_where_migrating_is_not_asked),
+        TEST(a_migration_that_fails_changes_nothing),
         TEST(a_newer_schema_is_refused_and_left_alone),
         TEST(a_file_that_is_no_database_is_an_error),
         TEST(a_folder_whose_parent_is_missing_is_an_error),
-        TEST(two_handles_see_each_others_keys),
-        TEST(processes_that_start_at_once_make_one_database_with_all_keys),
-        TEST(the_writer_answers_each_question_with_its_number),
-        TEST(the_writer_notes_the_use_of_good_keys_alone),
-        TEST(a_database_that_another_process_holds_still_answers),
-        TEST(a_broken_database_answers_with_an_error_until_it_is_whole),
+        TEST(two_handles_see_each_others_rows),
+        TEST(processes_that_start_at_once_make_one_database_with_all_rows),
+        TEST(another_writer_is_waited_for_and_then_told_as_busy),
         TEST(a_database_that_is_gone_does_not_come_back_empty),
-        TEST(a_full_queue_says_so_and_closes_cleanly),
+        TEST(a_write_outside_a_transaction_notices_a_lost_file_too),
+        TEST(a_full_disk_loses_the_transaction_and_nothing_else),
+        TEST(a_copy_is_whole_while_others_write),
+        TEST(a_hash_is_written_in_small_hex),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }
