@@ -345,14 +345,14 @@ void put_usd(struct buf *b, const char *name, int64_t micros)
 
 void put_time(struct buf *b, const char *name, int64_t unix_ms)
 {
-    char text[40];
+    char day[24], text[32];
     time_t t = (time_t)(unix_ms / 1000);
     struct tm tm;
-    if (unix_ms == 0 || !gmtime_r(&t, &tm)) {
+    if (unix_ms == 0 || !gmtime_r(&t, &tm) ||
+        strftime(day, sizeof day, "%Y-%m-%dT%H:%M:%S", &tm) == 0) {
         put_null(b, name);
         return;
     }
-    snprintf(text, sizeof text, "%04d-%02d-%02dT%02d:%02d:%02d.%03dZ", tm.tm_year + 1900,
-             tm.tm_mon + 1, tm.tm_mday, tm.tm_hour, tm.tm_min, tm.tm_sec, (int)(unix_ms % 1000));
+    snprintf(text, sizeof text, "%s.%03dZ", day, (int)(unix_ms % 1000));
     put_text(b, name, text);
 }

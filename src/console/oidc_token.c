@@ -76,7 +76,7 @@ static bool is_for(const struct json *claims, const char *client_id)
 
 static int check_times(const struct json *claims, int64_t now_ms, struct error *e)
 {
-    int64_t exp, iat, nbf;
+    int64_t exp = 0, iat = 0, nbf = 0;
     bool has_nbf;
     json_get(claims, "nbf", &has_nbf);
     if (!time_of(claims, "exp", &exp) || !time_of(claims, "iat", &iat) ||

@@ -23,6 +23,8 @@ static const struct {
     const struct db_driver *driver;
 } schemes[] = {
     {"sqlite:", &db_sqlite},
+    {"postgres://", &db_postgres},
+    {"postgresql://", &db_postgres},
 };
 
 /* Opening and closing */

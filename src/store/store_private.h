@@ -9,10 +9,13 @@
 
 #include <stdbool.h>
 
+enum { STORE_DAYS_KNOWN = 4 };
+
 struct store {
     struct db *db;
     char *url;
     bool wrong; /* what came back is not of this program's schema */
+    int64_t days[STORE_DAYS_KNOWN]; /* whose tables are there (ledger_days.c); 0: a free place */
 };
 
 enum { STORE_BUSY_MS = 5000 }; /* how long a statement waits for another process */

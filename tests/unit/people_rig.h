@@ -1,11 +1,13 @@
-/* What the tests of accounts, applications and keys share: a store of the test's own, people in
- * it, and several connections that do a thing at once. After cmocka.h. */
+/* What the tests of accounts, applications and keys share: a store of the test's own on
+ * either database (db_rig.h), people in it, and several connections that do a thing at once. */
 #ifndef MOONGATE_TESTS_PEOPLE_RIG_H
 #define MOONGATE_TESTS_PEOPLE_RIG_H
 
 #include "store/accounts.h"
 #include "store/applications.h"
 #include "store/store_private.h"
+
+#include "db_rig.h"
 
 #include <pthread.h>
 #include <stdatomic.h>
@@ -17,8 +19,10 @@
 enum { RACERS = 8, DAY_MS = 86400000 };
 #define NOW INT64_C(1764288000000) /* 2025-11-28 00:00 UTC */
 
+/* What a test's state is. */
 struct people {
-    char dir[256], url[320];
+    struct db_rig *rig;
+    const char *url;
     struct store *s;
 };
 
@@ -28,37 +32,45 @@ static inline void must(int rc, const struct error *e)
         fail_msg("%s: %s", error_name(rc), e->text);
 }
 
-static inline int open_people(void **state)
+static inline int open_people(void **state, enum db_kind kind)
 {
-    const struct store_options o = {.create = true, .migrate = true};
-    const char *tmp = getenv("TMPDIR");
     struct people *p = calloc(1, sizeof *p);
-    struct error e;
-    snprintf(p->dir, sizeof p->dir, "%s/mg-people-XXXXXX", tmp ? tmp : P_tmpdir);
-    if (!mkdtemp(p->dir))
+    p->rig = db_rig_open(kind);
+    if (!p->rig) {
+        free(p);
         return -1;
-    snprintf(p->url, sizeof p->url, "sqlite:%s/t.db", p->dir);
-    must(store_open_url(p->url, &o, &p->s, &e), &e);
+    }
+    p->url = p->rig->url;
+    p->s = db_rig_store(p->rig);
     *state = p;
     return 0;
 }
 
-static inline int close_people(void **state)
+static inline int open_people_sqlite(void **state)
 {
-    static const char *const files[] = {"t.db", "t.db-wal", "t.db-shm"};
-    struct people *p = *state;
-    char path[320];
-    store_close(p->s);
-    for (size_t i = 0; i < sizeof files / sizeof files[0]; i++) {
-        snprintf(path, sizeof path, "%s/%s", p->dir, files[i]);
-        unlink(path);
-    }
-    int rc = rmdir(p->dir);
-    free(p);
-    return rc;
+    return open_people(state, DB_SQLITE);
 }
 
-/* Transactions: of what must work, and of what must not. */
+static inline int open_people_postgres(void **state)
+{
+    return open_people(state, DB_POSTGRES);
+}
+
+static inline int close_people(void **state)
+{
+    struct people *p = *state;
+    store_close(p->s);
+    free(p->rig);
+    free(p);
+    return 0;
+}
+
+/* A test on both databases. */
+#define PEOPLE_TEST(name)                                                                          \
+    {#name " (SQLite)", name, open_people_sqlite, close_people, NULL},                             \
+    {                                                                                              \
+#name " (PostgreSQL)", name, open_people_postgres, close_people, NULL                      \
+    }
 
 static inline void begin(struct store *s)
 {

@@ -1,11 +1,4 @@
 /* Unit tests of src/store/accounts.c and sessions.c. */
-#include <setjmp.h>
-#include <stdarg.h>
-#include <stddef.h>
-#include <stdint.h>
-
-#include <cmocka.h>
-
 #include "people_rig.h"
 
 static struct store_account get_account(struct store *s, int64_t id)
@@ -19,10 +12,16 @@ static struct store_account get_account(struct store *s, int64_t id)
 static void an_account_is_found_by_number_address_and_subject(void **state)
 {
     struct store *s = ((struct people *)*state)->s;
-    struct store_account a = {.email = "ann@example.org", .person = "p1", .name = "Ann \"O'N\" \xc3\xa9",
-                              .password = "$argon2id$x", .role = STORE_ADMIN, .must_change = true,
+    struct store_account a = {.email = "ann@example.org",
+                              .person = "p1",
+                              .name = "Ann \"O'N\" \xc3\xa9",
+                              .password = "$argon2id$x",
+                              .role = STORE_ADMIN,
+                              .must_change = true,
                               .oidc_subject = "https://id.example|17",
-                              .rates = {7, 8, 9}, .created_ms = NOW}, b;
+                              .rates = {7, 8, 9},
+                              .created_ms = NOW},
+                         b;
     struct error e;
     int64_t id;
     must(store_account_add(s, &a, &id, &e), &e);
@@ -230,8 +229,11 @@ static void of_administrators_who_all_leave_at_once_one_stays(void **state)
     run_race(&r);
     assert_int_equal(race_count(&r, 0), RACERS - 1);
     assert_int_equal(race_count(&r, ERR_DENIED), 1);
-    assert_int_equal(read_number(p->s, "SELECT COUNT(*) FROM accounts WHERE role = 1 "
-                                       "AND disabled = 0 AND id > $1", 0), 1);
+    assert_int_equal(read_number(p->s,
+                                 "SELECT COUNT(*) FROM accounts WHERE role = 1 "
+                                 "AND disabled = 0 AND id > $1",
+                                 0),
+                     1);
 }
 
 /* Sessions and links */
@@ -299,8 +301,11 @@ static void sessions_end_alone_or_all_but_one(void **state)
 
 static void add_link(struct store *s, const char *hash, const char *kind, int64_t account_id)
 {
-    struct store_link x = {.account_id = account_id, .email = "e@example.org", .detail = "d",
-                           .created_ms = NOW, .expires_ms = NOW + 10};
+    struct store_link x = {.account_id = account_id,
+                           .email = "e@example.org",
+                           .detail = "d",
+                           .created_ms = NOW,
+                           .expires_ms = NOW + 10};
     struct error e;
     snprintf(x.hash, sizeof x.hash, "%s", hash);
     snprintf(x.kind, sizeof x.kind, "%s", kind);
@@ -367,24 +372,22 @@ static void the_sweep_takes_what_is_over_alone(void **state)
     assert_int_equal(read_number(s, "SELECT COUNT(*) FROM links WHERE created_ms > $1", 0), 0);
 }
 
-#define T(name) cmocka_unit_test_setup_teardown(name, open_people, close_people)
-
 int main(void)
 {
     const struct CMUnitTest tests[] = {
-        T(an_account_is_found_by_number_address_and_subject),
-        T(an_address_and_a_subject_belong_to_one),
-        T(the_operators_account_cannot_be_found_or_logged_in_to),
-        T(a_search_takes_every_sign_as_it_is),
-        T(pages_go_on_where_the_one_before_ended),
-        T(a_change_writes_what_an_administrator_may_set),
-        T(the_last_active_administrator_stays_one),
-        T(of_administrators_who_all_leave_at_once_one_stays),
-        T(a_session_comes_with_its_account),
-        T(sessions_end_alone_or_all_but_one),
-        T(a_link_is_good_once_for_its_kind_and_time),
-        T(of_many_who_take_a_link_at_once_one_gets_it),
-        T(the_sweep_takes_what_is_over_alone),
+        PEOPLE_TEST(an_account_is_found_by_number_address_and_subject),
+        PEOPLE_TEST(an_address_and_a_subject_belong_to_one),
+        PEOPLE_TEST(the_operators_account_cannot_be_found_or_logged_in_to),
+        PEOPLE_TEST(a_search_takes_every_sign_as_it_is),
+        PEOPLE_TEST(pages_go_on_where_the_one_before_ended),
+        PEOPLE_TEST(a_change_writes_what_an_administrator_may_set),
+        PEOPLE_TEST(the_last_active_administrator_stays_one),
+        PEOPLE_TEST(of_administrators_who_all_leave_at_once_one_stays),
+        PEOPLE_TEST(a_session_comes_with_its_account),
+        PEOPLE_TEST(sessions_end_alone_or_all_but_one),
+        PEOPLE_TEST(a_link_is_good_once_for_its_kind_and_time),
+        PEOPLE_TEST(of_many_who_take_a_link_at_once_one_gets_it),
+        PEOPLE_TEST(the_sweep_takes_what_is_over_alone),
     };
-    return cmocka_run_group_tests(tests, NULL, NULL);
+    return cmocka_run_group_tests(tests, db_rig_start, db_rig_stop);
 }

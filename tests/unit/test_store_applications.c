@@ -1,18 +1,15 @@
 /* Unit tests of src/store/applications.c, grants.c and grant_expiry.c. */
-#include <setjmp.h>
-#include <stdarg.h>
-#include <stddef.h>
-#include <stdint.h>
-
-#include <cmocka.h>
-
 #include "people_rig.h"
 
 static int try_grant(struct store *s, int64_t application_id, int64_t amount, int64_t expires_ms)
 {
-    struct store_grant g = {.application_id = application_id, .amount_micros = amount,
-                            .kind = "admin", .note = "n", .by_account = 1,
-                            .created_ms = NOW, .expires_ms = expires_ms};
+    struct store_grant g = {.application_id = application_id,
+                            .amount_micros = amount,
+                            .kind = "admin",
+                            .note = "n",
+                            .by_account = 1,
+                            .created_ms = NOW,
+                            .expires_ms = expires_ms};
     struct error e;
     int64_t id;
     begin(s);
@@ -29,10 +26,15 @@ static void check_balance(struct store *s, int64_t id, int64_t expected)
     struct store_application a = get_application(s, id);
     assert_int_equal(a.balance_micros, expected);
     assert_int_equal(a.granted_micros - a.charged_micros - a.held_micros, a.balance_micros);
-    assert_int_equal(read_number(s, "SELECT COALESCE(SUM(amount_micros), 0) FROM grants "
-                                    "WHERE application_id = $1", id), a.granted_micros);
-    assert_int_equal(read_number(s, "SELECT COUNT(*) FROM grants WHERE application_id = $1 "
-                                    "AND expires_ms > 0 AND expired_ms = 0", id),
+    assert_int_equal(read_number(s,
+                                 "SELECT COALESCE(SUM(amount_micros), 0) FROM grants "
+                                 "WHERE application_id = $1",
+                                 id),
+                     a.granted_micros);
+    assert_int_equal(read_number(s,
+                                 "SELECT COUNT(*) FROM grants WHERE application_id = $1 "
+                                 "AND expires_ms > 0 AND expired_ms = 0",
+                                 id),
                      read_number(s, "SELECT expiring FROM applications WHERE id = $1", id));
 }
 
@@ -172,8 +174,10 @@ static void a_page_of_grants_says_who_gave_what(void **state)
 
 static int take_thirty(struct store *s, int racer, void *arg, struct error *e)
 {
-    const struct store_grant g = {.application_id = *(int64_t *)arg, .amount_micros = -30,
-                                  .kind = "admin", .created_ms = NOW + racer};
+    const struct store_grant g = {.application_id = *(int64_t *)arg,
+                                  .amount_micros = -30,
+                                  .kind = "admin",
+                                  .created_ms = NOW + racer};
     return store_grant_add(s, &g, NULL, e);
 }
 
@@ -195,9 +199,12 @@ static enum store_free_verdict give_free(struct store *s, int64_t application_id
                                          const char *person, const char *network, int64_t now_ms,
                                          int64_t bound)
 {
-    const struct store_free f = {.person = person, .network = network,
-                                 .application_id = application_id, .amount_micros = 50,
-                                 .now_ms = now_ms, .expires_ms = now_ms + DAY_MS,
+    const struct store_free f = {.person = person,
+                                 .network = network,
+                                 .application_id = application_id,
+                                 .amount_micros = 50,
+                                 .now_ms = now_ms,
+                                 .expires_ms = now_ms + DAY_MS,
                                  .per_network_day = bound};
     enum store_free_verdict verdict;
     struct error e;
@@ -244,8 +251,8 @@ static void a_network_gets_so_many_a_day(void **state)
 static void a_free_grant_that_fails_leaves_the_person_their_quota(void **state)
 {
     struct store *s = ((struct people *)*state)->s;
-    struct store_free f = {.person = "ann", .network = "", .application_id = 9999,
-                           .amount_micros = 50, .now_ms = NOW};
+    struct store_free f = {
+        .person = "ann", .network = "", .application_id = 9999, .amount_micros = 50, .now_ms = NOW};
     enum store_free_verdict verdict;
     struct error e;
     int64_t id = add_application(s, "ann@example.org");
@@ -272,9 +279,12 @@ static int race_for_free(struct store *s, int racer, void *arg, struct error *e)
     struct free_race *fr = arg;
     char person[32];
     enum store_free_verdict verdict;
-    struct store_free f = {.person = person, .network = fr->network,
-                           .application_id = fr->application_id, .amount_micros = 50,
-                           .now_ms = NOW, .per_network_day = 3};
+    struct store_free f = {.person = person,
+                           .network = fr->network,
+                           .application_id = fr->application_id,
+                           .amount_micros = 50,
+                           .now_ms = NOW,
+                           .per_network_day = 3};
     snprintf(person, sizeof person, "person %d", fr->same_person ? 0 : racer);
     int rc = store_free_grant(s, &f, &verdict, e);
     if (rc == 0) /* a commit here does not fail: nobody else is waited for any more */
@@ -286,7 +296,8 @@ static void a_person_who_acquires_many_times_at_once_is_granted_once(void **stat
 {
     struct people *p = *state;
     struct free_race fr = {.application_id = add_application(p->s, "ann@example.org"),
-                           .network = "192.0.2.0/24", .same_person = true};
+                           .network = "192.0.2.0/24",
+                           .same_person = true};
     struct race r = {.url = p->url, .turn = race_for_free, .arg = &fr};
     run_race(&r);
     assert_int_equal(race_count(&r, 0), RACERS);
@@ -494,30 +505,28 @@ static void many_who_end_a_grant_at_once_end_it_once(void **state)
         read_number(p->s, "SELECT COUNT(*) FROM grants WHERE kind = 'expiry' AND id > $1", 0), 4);
 }
 
-#define T(name) cmocka_unit_test_setup_teardown(name, open_people, close_people)
-
 int main(void)
 {
     const struct CMUnitTest tests[] = {
-        T(an_account_has_one_application),
-        T(many_who_acquire_at_once_get_the_same_application),
-        T(anothers_application_is_not_there),
-        T(an_application_is_disabled_and_enabled),
-        T(grants_add_and_take_but_never_below_zero),
-        T(amounts_out_of_bounds_are_refused),
-        T(a_page_of_grants_says_who_gave_what),
-        T(many_who_take_at_once_cannot_take_more_than_there_is),
-        T(the_free_quota_is_given_once_a_person_for_ever),
-        T(a_network_gets_so_many_a_day),
-        T(a_free_grant_that_fails_leaves_the_person_their_quota),
-        T(a_person_who_acquires_many_times_at_once_is_granted_once),
-        T(a_networks_bound_holds_for_many_at_once),
-        T(what_is_over_loses_its_unspent_rest),
-        T(what_a_call_before_the_end_holds_may_still_be_spent),
-        T(holding_all_the_time_keeps_no_grant_alive),
-        T(what_was_taken_back_before_is_not_taken_twice),
-        T(one_call_ends_so_many_and_grants_of_several_applications),
-        T(many_who_end_a_grant_at_once_end_it_once),
+        PEOPLE_TEST(an_account_has_one_application),
+        PEOPLE_TEST(many_who_acquire_at_once_get_the_same_application),
+        PEOPLE_TEST(anothers_application_is_not_there),
+        PEOPLE_TEST(an_application_is_disabled_and_enabled),
+        PEOPLE_TEST(grants_add_and_take_but_never_below_zero),
+        PEOPLE_TEST(amounts_out_of_bounds_are_refused),
+        PEOPLE_TEST(a_page_of_grants_says_who_gave_what),
+        PEOPLE_TEST(many_who_take_at_once_cannot_take_more_than_there_is),
+        PEOPLE_TEST(the_free_quota_is_given_once_a_person_for_ever),
+        PEOPLE_TEST(a_network_gets_so_many_a_day),
+        PEOPLE_TEST(a_free_grant_that_fails_leaves_the_person_their_quota),
+        PEOPLE_TEST(a_person_who_acquires_many_times_at_once_is_granted_once),
+        PEOPLE_TEST(a_networks_bound_holds_for_many_at_once),
+        PEOPLE_TEST(what_is_over_loses_its_unspent_rest),
+        PEOPLE_TEST(what_a_call_before_the_end_holds_may_still_be_spent),
+        PEOPLE_TEST(holding_all_the_time_keeps_no_grant_alive),
+        PEOPLE_TEST(what_was_taken_back_before_is_not_taken_twice),
+        PEOPLE_TEST(one_call_ends_so_many_and_grants_of_several_applications),
+        PEOPLE_TEST(many_who_end_a_grant_at_once_end_it_once),
     };
-    return cmocka_run_group_tests(tests, NULL, NULL);
+    return cmocka_run_group_tests(tests, db_rig_start, db_rig_stop);
 }
