@@ -62,9 +62,7 @@ void snapshot_drop(struct snapshot *s)
 static void note_client(struct call *c)
 {
     struct forwarded f;
-    forwarded_read(&c->snapshot->proxies, http_peer(c->x), false,
-                   http_header_get(c->x, "x-forwarded-for"),
-                   http_header_get(c->x, "x-forwarded-proto"), &f);
+    http_forwarded(c->x, &c->snapshot->proxies, &f);
     memcpy(c->peer, f.address, sizeof c->peer);
     c->secure = f.https;
 }

@@ -163,11 +163,16 @@ static int set_owner(struct store *s, const struct options *o, int64_t quota_mic
     struct store_account account;
     struct store_application application;
     int64_t id;
-    int rc = store_account_by_email(s, o->account ? o->account : "", &account, e);
-    if (rc == ERR_NOT_FOUND && o->account)
-        return error_set(e, ERR_NOT_FOUND, "--account: there is no account %.200s", o->account);
-    if (rc == 0)
-        rc = store_application_of(s, account.id, true, row->created_ms, &application, NULL, e);
+    int rc;
+    if (!o->account) {
+        rc = store_application_operator(s, &application, e);
+    } else {
+        rc = store_account_by_email(s, o->account, &account, e);
+        if (rc == ERR_NOT_FOUND)
+            return error_set(e, rc, "--account: there is no account %.200s", o->account);
+        if (rc == 0)
+            rc = store_application_of(s, account.id, true, row->created_ms, &application, NULL, e);
+    }
     if (rc)
         return rc;
     row->application_id = application.id;

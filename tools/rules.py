@@ -25,6 +25,7 @@ HOMES = {
     "event2/": {"http", "gate", "store", "backend", "console", "top"},
     "libpq-fe.h": {"store"},
     "hiredis/": {"gate"},
+    "openssl/": {"http"},
     "pcre2.h": {"engine"},
     "sodium.h": {"base", "engine", "gate", "console", "top"},
     "sqlite3.h": {"store"},

@@ -14,7 +14,7 @@
 
 enum {
     LINE_CHARS = 76,     /* of quoted-printable, without CRLF */
-    WORD_BYTES = 45,     /* of text in an encoded word: 60 characters of base64 */
+    WORD_BYTES = 39,     /* of text in an encoded word: 52 characters of base64 */
     SUBJECT_BYTES = 400, /* what is longer is cut between characters */
     ID_DIGITS = 32       /* of a Message-ID: 128 bits */
 };

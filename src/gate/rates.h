@@ -16,7 +16,10 @@
  * ever. A settle that cannot be sent is lost: what was reserved stays charged and fills again with
  * time, and the call stops counting when its lease ends.
  *
- * The event loop's thread alone.
+ * It takes one server of Redis 5 or later or Valkey; neither Sentinel nor a cluster's redirects
+ * are followed. A key that it evicts is a bucket that is full again.
+ *
+ * The event loop's thread alone. A host's name is looked up on a thread of its own.
  */
 #ifndef MOONGATE_GATE_RATES_H
 #define MOONGATE_GATE_RATES_H
@@ -72,7 +75,8 @@ void rates_close(struct rates *r);
 /* A look before the body is read, with no tokens yet; charges nothing. In memory it is
  * limits_look. With Redis it asks nobody: it refuses what Redis has just refused and would refuse
  * again (a limit of requests until its time, the others for RATES_REMEMBERED_MS at most), so that
- * a flood of refused calls costs Redis nothing; all else it says is admitted, without figures. */
+ * a flood of refused calls costs Redis nothing; all else it says is admitted, without figures.
+ * While Redis is away, this process' limits are looked at where those apply. */
 bool rates_look(struct rates *r, const struct limits_ask *ask, struct limits_said *said);
 enum { RATES_REMEMBERED_MS = 100 };
 

@@ -11,7 +11,9 @@
  * which are exact below 2^53 = 9.0e15. The largest here: LIMITS_RATE_MAX * LIMITS_UNIT = 6.0e14
  * is a full bucket, minus that the deepest debt, so their distance, and what limits_until divides,
  * stays below 1.3e15; time in ms is 1.8e12. A quotient a/b of such numbers is never rounded up to
- * a whole one, for that takes a > 2^53. So every figure is the same as in memory, to the unit.
+ * a whole one, for that takes a > 2^53. So every figure is the same as in memory, to the unit. One
+ * thing differs: if the configuration's figures change while a call runs and its subject is full
+ * again (so not there), the call is settled by the figures that let it in.
  */
 #ifndef MOONGATE_GATE_RATES_SCRIPT_H
 #define MOONGATE_GATE_RATES_SCRIPT_H

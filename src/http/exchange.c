@@ -76,6 +76,11 @@ const char *http_peer(const struct http_exchange *x)
     return x->peer;
 }
 
+bool http_is_tls(const struct http_exchange *x)
+{
+    return x->conn->ssl != NULL;
+}
+
 void http_forwarded(const struct http_exchange *x, const struct net_list *trusted,
                     struct forwarded *out)
 {
@@ -84,7 +89,8 @@ void http_forwarded(const struct http_exchange *x, const struct net_list *truste
      * value. */
     buf_init(&hops, INPUT_BYTES);
     buf_init(&protos, INPUT_BYTES);
-    forwarded_read(trusted, x->peer, false, head_fields(&x->head, "X-Forwarded-For", &hops),
+    forwarded_read(trusted, x->peer, http_is_tls(x),
+                   head_fields(&x->head, "X-Forwarded-For", &hops),
                    head_fields(&x->head, "X-Forwarded-Proto", &protos), out);
     buf_done(&hops);
     buf_done(&protos);

@@ -46,6 +46,14 @@ static int find(struct store *s, int64_t account_id, struct store_application *o
     return get_one(s, &q, out, e);
 }
 
+int store_application_operator(struct store *s, struct store_application *out, struct error *e)
+{
+    struct db_query q = {0};
+    db_sql(&q, APPLICATION_SELECT "WHERE service = '" STORE_SERVICE
+                                  "' AND account_id = (SELECT id FROM accounts WHERE email = '')");
+    return get_one(s, &q, out, e);
+}
+
 /* Makes it, unless another was faster. Accounts stay for ever, so one that is there now will be
  * there when its application is written. */
 static int make(struct store *s, int64_t account_id, int64_t now_ms, bool *made, struct error *e)

@@ -21,6 +21,8 @@ struct store_application {
 /* The account's for the service; made if `create`. *made tells (may be NULL). */
 int store_application_of(struct store *s, int64_t account_id, bool create, int64_t now_ms,
                          struct store_application *out, bool *made, struct error *e);
+/* The operator's own, which keys of the command line belong to. */
+int store_application_operator(struct store *s, struct store_application *out, struct error *e);
 /* account_id 0: anybody's. Another's is ERR_NOT_FOUND. */
 int store_application_get(struct store *s, int64_t account_id, int64_t id,
                           struct store_application *out, struct error *e);

@@ -128,22 +128,25 @@ static int run(struct store *s, struct ledger_op **ops, size_t n, struct error *
     return rc;
 }
 
-/* The store works and the operation does not. */
-static bool is_its_fault(struct store *s, int rc)
+/* The connection works and an operation does not, so it seems. */
+static bool may_be_its_fault(const struct store *s, int rc)
 {
     return rc && rc != ERR_BUSY && store_is_good(s);
 }
 
+/* ERR_IO of all of them lies in the store: a full disk leaves a connection to it good. */
 static int run_each(struct store *s, struct ledger_op **ops, size_t n, struct error *e)
 {
+    size_t unwritten = 0;
     for (size_t i = 0; i < n; i++) {
         int rc = run(s, &ops[i], 1, e);
-        if (rc && !is_its_fault(s, rc))
+        if (rc && !may_be_its_fault(s, rc))
             return rc;
         if (rc)
             ops[i]->code = rc;
+        unwritten += rc == ERR_IO;
     }
-    return 0;
+    return unwritten == n ? ERR_IO : 0;
 }
 
 int ledger_group(struct store *s, struct ledger_op **ops, size_t n, struct error *e)
@@ -157,7 +160,7 @@ int ledger_group(struct store *s, struct ledger_op **ops, size_t n, struct error
     }
     if (n_good > 0)
         rc = run(s, good, n_good, e);
-    if (is_its_fault(s, rc))
+    if (may_be_its_fault(s, rc))
         rc = run_each(s, good, n_good, e);
     free(good);
     return rc;

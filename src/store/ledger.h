@@ -71,10 +71,13 @@ struct ledger_settle {
 enum ledger_op_kind { LEDGER_HOLD, LEDGER_SETTLE, LEDGER_VOID };
 
 /* One operation of a group. VOID: the settlement of row.trace_id was told to a client as a
- * failure: what it charged is given back, or its hold if it was never written. */
+ * failure: what it charged is given back, or its hold if it was never written. Its row stays, with
+ * status 503, finish "void", no prices and no cost; of `row` it needs trace id, application, key
+ * and the same ended_ms. */
 struct ledger_op {
     enum ledger_op_kind kind;
-    int code; /* the answer: 0, or why it could not be done */
+    int code; /* the answer: 0, or why it could not be done (ERR_EXISTS: its trace id is that of
+                 another call) */
     union {
         struct ledger_hold hold;
         struct ledger_settle settle;
@@ -82,19 +85,24 @@ struct ledger_op {
 };
 
 /* All of them in one transaction, which this begins and commits; after a failure that may lie in
- * one of them, each by itself. Returns nonzero only if the store itself failed: then nothing was
- * done, and all may be tried again. */
+ * one of them, each by itself. Counts and prices of rows are brought into their ranges, and costs
+ * computed, here. Returns nonzero only if the store itself failed: then all may be tried again,
+ * whatever was done. */
 int ledger_group(struct store *s, struct ledger_op **ops, size_t n, struct error *e);
+
+/* These run in the caller's transaction, or in one of their own. */
 
 /* Frees holds whose deadline is over. At most `most` a call; *n is how many. */
 int ledger_sweep(struct store *s, int64_t now_ms, int64_t most, int64_t *n, struct error *e);
 /* A server that is alone with its database starts: holds of an earlier run are nobody's. */
 int ledger_release_all(struct store *s, int64_t *n, struct error *e);
 
-/* Makes the day's table, if it is missing, in a transaction of its own. */
-int ledger_day_open(struct store *s, int64_t day, struct error *e);
-int64_t ledger_day(int64_t unix_ms); /* 20261128, UTC */
 /* Drops the tables of days before `first_day`. *n is how many. */
 int ledger_days_drop(struct store *s, int64_t first_day, int64_t *n, struct error *e);
+
+/* Makes the day's table, if it is missing, always in a transaction of its own. A group does it for
+ * its days; done ahead it spares the first one the wait. */
+int ledger_day_open(struct store *s, int64_t day, struct error *e);
+int64_t ledger_day(int64_t unix_ms); /* 20261128, UTC */
 
 #endif

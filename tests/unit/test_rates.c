@@ -42,6 +42,8 @@ struct bench {
     int notes;
     bool reached;
     char why[256];
+    int again; /* on_said settles and asks anew so many times */
+    struct limits_ask ask;
 };
 
 static void on_said(void *arg, uint64_t number, const struct limits_said *said)
@@ -52,6 +54,11 @@ static void on_said(void *arg, uint64_t number, const struct limits_said *said)
     a->is_none = !said;
     if (said)
         a->said = *said;
+    if (b->again == 0)
+        return;
+    b->again--;
+    rates_settle(b->rates, &b->holds[number], 1);
+    rates_admit(b->rates, number, &b->ask, &b->holds[number], &a->said);
 }
 
 static void on_note(void *arg, bool reached, const char *why)
@@ -451,6 +458,30 @@ static void a_call_that_dies_before_its_answer_leaves_nothing_behind(void **stat
     rates_settle(b->rates, &b->holds[0], 0);
 }
 
+static void a_call_may_be_settled_and_the_next_one_asked_from_inside_an_answer(void **state)
+{
+    struct bench *b = *state;
+    open_reached(b, RATES_AWAY_LOCAL, TIMEOUT_MS);
+    b->ask = key_ask(0, 0, 1);
+    b->again = 20;
+    assert_true(admit(b, 0, &b->ask));
+    WAIT_UNTIL(b, b->answers[0].n == 21);
+    assert_true(b->answers[0].said.admitted);
+    /* Also when the answer is that there is none. */
+    b->answers[0].n = 0;
+    rates_settle(b->rates, &b->holds[0], 1);
+    WAIT_UNTIL(b, state_of(b->rates).waiting == 0);
+    redis_rig_signal(&b->redis, SIGSTOP);
+    b->again = 1;
+    assert_int_equal(rates_admit(b->rates, 0, &b->ask, &b->holds[0], &b->answers[0].said),
+                     RATES_LATER);
+    redis_rig_kill(&b->redis);
+    WAIT_UNTIL(b, b->answers[0].n > 0);
+    assert_true(b->holds[0].is_local);
+    assert_true(b->answers[0].said.admitted);
+    rates_settle(b->rates, &b->holds[0], 1);
+}
+
 static void scripts_that_were_flushed_are_sent_again(void **state)
 {
     struct bench *b = *state;
@@ -638,6 +669,7 @@ int main(void)
         WITH(open_redis, a_flood_of_refused_calls_costs_redis_nothing),
         WITH(open_redis, a_call_that_ends_here_makes_room_for_the_next_at_once),
         WITH(open_redis, a_call_that_dies_before_its_answer_leaves_nothing_behind),
+        WITH(open_redis, a_call_may_be_settled_and_the_next_one_asked_from_inside_an_answer),
         WITH(open_redis, scripts_that_were_flushed_are_sent_again),
         WITH(open_redis, while_redis_is_dead_the_limits_of_this_process_hold),
         WITH(open_redis, while_redis_is_dead_calls_are_refused_where_that_is_the_rule),
