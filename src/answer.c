@@ -12,13 +12,14 @@
  */
 #include "base/clock.h"
 #include "call.h"
+#include "gate/limits_head.h"
 
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 
 enum {
-    HEADERS_MAX = 16,
+    HEADERS_MAX = 32,
     BODY_MAX_BYTES = 256 << 20,
     EVENT_MAX_BYTES = 160 << 20,
     SCRATCH_KEPT_BYTES = 64 << 10,
@@ -28,6 +29,7 @@ enum {
 struct headers {
     struct http_header list[HEADERS_MAX];
     size_t n;
+    struct limits_head limits[LIMITS_HEAD_MAX];
 };
 
 static void add(struct headers *h, const char *name, const char *value)
@@ -35,20 +37,36 @@ static void add(struct headers *h, const char *name, const char *value)
     h->list[h->n++] = (struct http_header){.name = name, .value = value};
 }
 
+static void add_limits(struct headers *h, const struct call *c)
+{
+    size_t n = c->books.has_said ? limits_head(&c->books.said, h->limits) : 0;
+    for (size_t i = 0; i < n; i++)
+        add(h, h->limits[i].name, h->limits[i].value);
+}
+
+/* The console's own pages are of this origin, and its answers for nobody else. */
+static bool is_for_all_origins(const struct call *c)
+{
+    return c->route != ROUTE_CONSOLE || strncmp(http_path(c->x), "/api/", 5) == 0;
+}
+
 static void add_common(struct headers *h, const struct call *c)
 {
     add(h, "x-trace-id", c->trace_id);
     add(h, "x-request-id", c->trace_id);
-    add(h, "access-control-allow-origin", "*");
-    add(h, "access-control-expose-headers",
-        "x-trace-id, x-request-id, x-should-retry, retry-after");
+    if (is_for_all_origins(c)) {
+        add(h, "access-control-allow-origin", "*");
+        add(h, "access-control-expose-headers",
+            "x-trace-id, x-request-id, x-should-retry, retry-after");
+    }
+    add_limits(h, c);
 }
 
 /* The answer to a browser that asks before it calls from another origin. Keys travel in a
  * header and never in a cookie, so every origin may. */
 static void add_preflight(struct headers *h)
 {
-    add(h, "access-control-allow-methods", "GET, POST, OPTIONS");
+    add(h, "access-control-allow-methods", "GET, POST, PUT, PATCH, DELETE, OPTIONS");
     add(h, "access-control-allow-headers",
         "authorization, content-type, accept, x-request-id, traceparent, "
         "x-stainless-lang, x-stainless-package-version, x-stainless-os, x-stainless-arch, "
@@ -63,7 +81,7 @@ void answer_body(struct call *c, int status, const char *type, const void *body,
     add_common(&h, c);
     if (type)
         add(&h, "content-type", type);
-    else
+    else if (is_for_all_origins(c))
         add_preflight(&h);
     c->status = status;
     http_reply(c->x, status, h.list, h.n, body, len);
@@ -101,7 +119,7 @@ static void send_fault(struct call *c, const struct fault *f, const struct buf *
     add(&h, "x-should-retry", fault_retry(f->kind) ? "true" : "false");
     if (f->kind == FAULT_METHOD)
         add_allow(&h, c, allow, sizeof allow);
-    if (fault_status(f->kind) == 401)
+    if (fault_status(f->kind) == 401 && c->route != ROUTE_CONSOLE)
         add(&h, "www-authenticate", "Bearer");
     if (f->retry_after_s) {
         snprintf(retry, sizeof retry, "%d", f->retry_after_s);
@@ -137,6 +155,25 @@ void answer_fault(struct call *c, const struct fault *f)
         send_fault(c, f, &b);
     }
     buf_done(&b);
+}
+
+void answer_console(struct call *c, const struct console_answer *a)
+{
+    struct headers h = {0};
+    if (a->fault) {
+        c->fault = a->fault->kind;
+        answer_fault(c, a->fault);
+        return;
+    }
+    add_common(&h, c);
+    add(&h, "cache-control", "no-store");
+    add(&h, "x-content-type-options", "nosniff");
+    if (a->type)
+        add(&h, "content-type", a->type);
+    for (size_t i = 0; i < a->n_headers; i++)
+        add(&h, a->headers[i].name, a->headers[i].value);
+    c->status = a->status;
+    http_reply(c->x, a->status, h.list, h.n, a->body, a->len);
 }
 
 /* --- streams --- */
@@ -277,6 +314,16 @@ void answer_chunk(struct call *c, const struct relayed *chunk)
         return;
     c->paused = true;
     router_pause(c->app->router, c->number, true);
+}
+
+void answer_length(struct call *c)
+{
+    struct buf b;
+    buf_init(&b, 1 << 20);
+    for (size_t i = 0; i < c->n_choices; i++)
+        api_chunk_finish(&b, &c->head, (int)i, API_FINISH_LENGTH);
+    write_stream(c, &b);
+    buf_done(&b);
 }
 
 void answer_finish(struct call *c, int choice, enum api_finish finish)

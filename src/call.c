@@ -54,7 +54,17 @@ void snapshot_drop(struct snapshot *s)
         return;
     config_free(s->config);
     free(s->tokenizers);
+    free(s->prompt_tokenizers);
     free(s);
+}
+
+/* Who calls: behind proxies that are trusted, whom they name. */
+static void note_client(struct call *c)
+{
+    struct forwarded f;
+    http_forwarded(c->x, &c->snapshot->proxies, &f);
+    memcpy(c->peer, f.address, sizeof c->peer);
+    c->secure = f.https;
 }
 
 static struct call *call_new(struct app *app, struct http_exchange *x)
@@ -67,6 +77,8 @@ static struct call *call_new(struct app *app, struct http_exchange *x)
     c->started_us = clock_mono_us();
     c->route_name = "none";
     c->first_text_us = -1;
+    c->books.charged_micros = -1;
+    note_client(c);
     random_uuid(c->trace_id);
     http_set_user(x, c);
     struct call **at = bucket(app, c->number);
@@ -104,6 +116,8 @@ static void call_free(struct call *c)
 static void call_end(struct call *c)
 {
     struct timeval now = {0};
+    allow_done(c);
+    settle_rest(c);
     record_call(c);
     if (c->timer)
         event_del(c->timer);
@@ -117,7 +131,7 @@ static void call_end(struct call *c)
 
 void call_release(struct call *c)
 {
-    if (!c->x && !c->running && !c->owes_end && !c->meter.waiting)
+    if (!c->x && !c->running && !c->owes_end && !c->meter.waiting && !c->books.waiting)
         call_end(c);
 }
 
@@ -170,6 +184,14 @@ void call_cleanup(struct app *app)
     app->bury = NULL;
 }
 
+void call_refuse_away(struct call *c, const char *message)
+{
+    struct fault f;
+    fault_set(&f, FAULT_UNAVAILABLE, NULL, "%s", message);
+    f.retry_after_s = 1;
+    call_refuse(c, &f);
+}
+
 void call_refuse_draining(struct call *c)
 {
     struct fault f;
@@ -194,6 +216,26 @@ bool call_is_chat(const struct call *c)
     return c->route == ROUTE_CHAT || c->route == ROUTE_CHAT_KIMI;
 }
 
+/* A console's request is answered there. */
+static enum verdict to_console(struct call *c)
+{
+    const struct console_client client = {.peer = c->peer, .secure = c->secure};
+    c->route = ROUTE_CONSOLE;
+    c->route_name = console_name(c->app->console, http_method(c->x), http_path(c->x));
+    if (c->app->draining) {
+        call_refuse_draining(c);
+        return OVER;
+    }
+    c->step = CALL_CONSOLE;
+    if (strcmp(http_method(c->x), "OPTIONS") == 0) {
+        c->step = CALL_OVER;
+        answer_body(c, 204, NULL, "", 0);
+        return OVER;
+    }
+    console_begin(c->app->console, c->number, c->x, c->trace_id, &client);
+    return PARK;
+}
+
 static enum verdict wrong_method(struct call *c, const char *allow)
 {
     struct fault f;
@@ -205,6 +247,8 @@ static enum verdict wrong_method(struct call *c, const char *allow)
 static enum verdict step_route(struct call *c)
 {
     char allow[64];
+    if (console_has(c->app->console, http_path(c->x)))
+        return to_console(c);
     int id = route_find(call_routes, call_n_routes, http_method(c->x), http_path(c->x), allow,
                         sizeof allow);
     if (id == ROUTE_NO_PATH)
@@ -234,7 +278,6 @@ static enum verdict step_route(struct call *c)
 
 static enum verdict take_pass(struct call *c, const struct gate_pass *pass)
 {
-    struct fault f;
     switch (pass->verdict) {
     case GATE_OK:
         break;
@@ -248,15 +291,21 @@ static enum verdict take_pass(struct call *c, const struct gate_pass *pass)
         return refuse(c, FAULT_TOKEN_EXPIRED, NULL, "The specified token has expired.");
     case GATE_DISABLED:
         return refuse(c, FAULT_DISABLED, NULL, "The specified token is disabled.");
+    case GATE_PLATFORM:
+        return refuse(c, FAULT_TOKEN_MISMATCHED, NULL,
+                      "The specified token is not matched with API: a platform token calls no "
+                      "model.");
+    case GATE_NETWORK:
+        return refuse(c, FAULT_TOKEN_MISMATCHED, NULL,
+                      "The specified token is not matched with API: it is not for your network.");
     case GATE_UNAVAILABLE:
-        fault_set(&f, FAULT_UNAVAILABLE, NULL,
-                  "Keys cannot be checked at the moment, please try again later.");
-        f.retry_after_s = 1;
-        call_refuse(c, &f);
+        call_refuse_away(c, "Keys cannot be checked at the moment, please try again later.");
         return OVER;
     }
     c->key = pass->key;
     c->authenticated = true;
+    if (call_is_chat(c) && !allow_look(c))
+        return OVER;
     c->step = call_is_chat(c) || c->route == ROUTE_COUNT ? CALL_READ : CALL_REPLY;
     return GO_ON;
 }
@@ -264,7 +313,7 @@ static enum verdict take_pass(struct call *c, const struct gate_pass *pass)
 static enum verdict step_authenticate(struct call *c)
 {
     struct gate_pass pass;
-    if (gate_check(c->app->gate, c->number, http_header_get(c->x, "authorization"), &pass))
+    if (gate_check(c->app->gate, c->number, http_header_get(c->x, "authorization"), c->peer, &pass))
         return take_pass(c, &pass);
     return PARK;
 }
@@ -342,6 +391,31 @@ static enum verdict step_admit(struct call *c)
         return OVER;
     }
     c->model = model;
+    meter_open(c);
+    c->step = call_is_chat(c) ? CALL_PROMPT : CALL_RUN;
+    return GO_ON;
+}
+
+static enum verdict step_prompt(struct call *c)
+{
+    if (!allow_count(c))
+        return PARK;
+    c->step = CALL_LIMIT;
+    return GO_ON;
+}
+
+static enum verdict step_limit(struct call *c)
+{
+    if (!allow_limit(c))
+        return PARK;
+    c->step = CALL_HOLD;
+    return GO_ON;
+}
+
+static enum verdict step_hold(struct call *c)
+{
+    if (!allow_hold(c))
+        return PARK;
     c->step = CALL_RUN;
     return GO_ON;
 }
@@ -354,7 +428,8 @@ static enum verdict step_run(struct call *c)
 
 static enum verdict step_reply(struct call *c)
 {
-    page_show(c);
+    if (!page_show(c))
+        return PARK;
     c->step = CALL_OVER;
     return OVER;
 }
@@ -368,12 +443,14 @@ static enum verdict step_park(struct call *c)
 static enum verdict (*const steps[])(struct call *) = {
     [CALL_ROUTE] = step_route, [CALL_AUTHENTICATE] = step_authenticate,
     [CALL_READ] = step_read,   [CALL_PARSE] = step_park,
-    [CALL_ADMIT] = step_admit, [CALL_RUN] = step_run,
-    [CALL_COUNT] = step_park,  [CALL_REPLY] = step_reply,
-    [CALL_OVER] = step_park,
+    [CALL_ADMIT] = step_admit, [CALL_PROMPT] = step_prompt,
+    [CALL_LIMIT] = step_limit, [CALL_HOLD] = step_hold,
+    [CALL_RUN] = step_run,     [CALL_COUNT] = step_park,
+    [CALL_SETTLE] = step_park, [CALL_CONSOLE] = step_park,
+    [CALL_REPLY] = step_reply, [CALL_OVER] = step_park,
 };
 
-static void run(struct call *c)
+void call_go_on(struct call *c)
 {
     while (steps[c->step](c) == GO_ON)
         ;
@@ -383,15 +460,17 @@ static void run(struct call *c)
 
 static void on_head(void *arg, struct http_exchange *x)
 {
-    run(call_new(arg, x));
+    call_go_on(call_new(arg, x));
 }
 
 static void on_body(void *arg, struct http_exchange *x, const char *body, size_t len)
 {
     struct call *c = http_user(x);
-    (void)arg;
-    if (c->step == CALL_PARSE && parse(c, body, len) == GO_ON)
-        run(c);
+    struct app *app = arg;
+    if (c->step == CALL_CONSOLE)
+        console_body(app->console, c->number, body, len);
+    else if (c->step == CALL_PARSE && parse(c, body, len) == GO_ON)
+        call_go_on(c);
 }
 
 static enum fault_kind kind_of(enum http_fault fault)
@@ -437,7 +516,13 @@ static void on_drain(void *arg, struct http_exchange *x)
 static void on_end(void *arg, struct http_exchange *x, enum http_outcome outcome)
 {
     struct call *c = http_user(x);
-    (void)arg;
+    struct app *app = arg;
+    if (c->route == ROUTE_CONSOLE)
+        console_end(app->console, c->number);
+    if (c->step == CALL_LIMIT && c->books.waiting) {
+        rates_cancel(app->rates, &c->books.limits);
+        c->books.waiting--;
+    }
     c->step = CALL_OVER;
     c->x = NULL;
     c->outcome = outcome;
@@ -454,11 +539,35 @@ const struct http_app call_http = {
     .on_end = on_end,
 };
 
+/* --- what wakes a call: the console --- */
+
+static void on_console_read(void *arg, uint64_t number)
+{
+    struct call *c = call_find(arg, number);
+    if (c && c->step == CALL_CONSOLE)
+        http_read_body(c->x);
+}
+
+static void on_console_answer(void *arg, uint64_t number, const struct console_answer *a)
+{
+    struct call *c = call_find(arg, number);
+    if (!c || c->step != CALL_CONSOLE)
+        return;
+    c->account_id = console_account(c->app->console, number);
+    c->step = CALL_OVER;
+    answer_console(c, a);
+}
+
+const struct console_events call_console = {
+    .on_read = on_console_read,
+    .on_answer = on_console_answer,
+};
+
 /* --- what wakes a call: the gate --- */
 
 void call_on_pass(void *arg, uint64_t number, const struct gate_pass *pass)
 {
     struct call *c = call_find(arg, number);
     if (c && c->step == CALL_AUTHENTICATE && take_pass(c, pass) == GO_ON)
-        run(c);
+        call_go_on(c);
 }

@@ -1,15 +1,17 @@
 /*
  * The life of one request, from its head to its last byte: the only place where the rooms meet.
  *
- *   route > authenticate > read > parse > admit > run > reply > settle > end
+ *   route > authenticate > read > parse > admit > count > limit > hold > run > settle > reply > end
  *
- * call.c holds the table of calls, the steps and the end; run.c what happens while a backend
- * works on a call; meter.c how many tokens it used; record.c what it leaves in the log and the
+ * call.c holds the table of calls, the steps and the end; allow.c whether it may: limits and the
+ * hold on its balance; run.c what happens while a backend works on a call; meter.c how many tokens
+ * it used; settle.c what it cost; record.c what it leaves in the log and the
  * counters; answer.c what a client is sent; page.c the routes that need no backend; serve.c opens
  * and closes all of it. Everything here is the event loop's thread.
  *
- * A call is kept by three things: its exchange (until on_end), a backend that still owes its
- * on_end, and a count of tokens under way. call_release ends it when none is left.
+ * A call is kept by four things: its exchange (until on_end), a backend that still owes its
+ * on_end, a count of tokens under way, and an answer of the store or the limits that it waits
+ * for. call_release ends it when none is left.
  */
 #ifndef MOONGATE_CALL_H
 #define MOONGATE_CALL_H
@@ -20,7 +22,10 @@
 #include "backend/router.h"
 #include "base/json.h"
 #include "config.h"
+#include "console/console.h"
 #include "gate/gate.h"
+#include "gate/rates.h"
+#include "http/forwarded.h"
 #include "http/http.h"
 #include "http/router.h"
 #include "ledger/metrics.h"
@@ -35,7 +40,9 @@ struct event_base;
  * the old one goes with its last call. */
 struct snapshot {
     struct config *config;
-    int *tokenizers; /* of each model: its number in `counting`, -1 if there is none */
+    int *tokenizers;         /* of each model: its number in `counting`, -1 if there is none */
+    int *prompt_tokenizers;  /* the same for prompts that are counted before the call runs */
+    struct net_list proxies; /* whose X-Forwarded-For is believed */
     size_t users;
 };
 
@@ -46,8 +53,12 @@ struct app {
     struct event_base *base;
     struct snapshot *snapshot;
     struct http_server *http;
-    struct store_writer *writer;
+    struct store_threads *store;
     struct gate *gate;
+    struct rates *rates;
+    struct console *console;
+    struct chores *chores;
+    int lock_fd;           /* of a folder that one process serves from; -1 */
     struct backend *local; /* the engine; the router's; NULL if no backend is of kind local */
     struct router *router;
     struct counting *counting;
@@ -71,6 +82,7 @@ enum route_id {
     ROUTE_MODELS,
     ROUTE_MODELS_KIMI,
     ROUTE_BALANCE,
+    ROUTE_CONSOLE, /* an endpoint of the console room */
     ROUTE_HEALTH,
     ROUTE_READY,
     ROUTE_METRICS,
@@ -85,8 +97,13 @@ enum call_step {
     CALL_READ,
     CALL_PARSE,
     CALL_ADMIT,
+    CALL_PROMPT, /* the prompt's tokens are counted */
+    CALL_LIMIT,
+    CALL_HOLD,
     CALL_RUN,
-    CALL_COUNT, /* the reply is complete but for the number of its tokens */
+    CALL_COUNT,   /* the reply is complete but for the number of its tokens */
+    CALL_SETTLE,  /* and but for its place in the books */
+    CALL_CONSOLE, /* the console answers */
     CALL_REPLY,
     CALL_OVER
 };
@@ -106,6 +123,22 @@ struct call_meter {
     int64_t prompt_bytes, reply_bytes;
     struct api_usage said; /* by the upstream, on the way of a reply that was cut */
     struct buf text;       /* of the reply, kept where there is a tokenizer */
+};
+
+/* What a call may spend and what it spent. */
+struct call_books {
+    int waiting; /* answers of the store and of the limits under way */
+    bool held;   /* there is a hold in the store, or one is asked for */
+    int64_t held_micros;
+    int64_t most_tokens;    /* of reply, all choices together, that the hold covers; 0: no bound */
+    int64_t seen_tokens;    /* of an upstream's stream, at least */
+    bool cut_short;         /* the hold is reached: the reply ends here */
+    bool settled;           /* the row is written, or on its way */
+    int64_t charged_micros; /* -1: not known (yet) */
+    struct rates_hold limits;
+    struct limits_said said; /* for the head of the answer */
+    bool has_said, limited;  /* limited: `limits` is to be settled */
+    enum api_finish finish;
 };
 
 /* Where a call was answered; names are copies, for a backend can go before its last call. */
@@ -128,9 +161,12 @@ struct call {
     const char *route_name;
     int64_t started_us;
     char trace_id[37], id[32];
+    char peer[NET_TEXT_BYTES]; /* the client's address, behind trusted proxies the real one */
+    bool secure;               /* it came by TLS, to us or to such a proxy */
 
     struct store_key key;
     bool authenticated;
+    int64_t account_id; /* of the console's user; 0: none */
 
     struct arena *arena; /* of the request's arrays */
     struct json *tree;
@@ -144,6 +180,7 @@ struct call {
 
     struct call_place place;
     struct call_meter meter;
+    struct call_books books;
     struct api_head head;
     struct api_usage usage;
     struct call_choice *choices; /* of a reply that comes as text; an upstream's needs none */
@@ -168,6 +205,8 @@ struct call {
 extern const struct http_app call_http;
 extern const struct router_events call_router;
 void call_on_pass(void *arg, uint64_t number, const struct gate_pass *pass);
+void call_on_said(void *arg, uint64_t number, const struct limits_said *said);
+extern const struct console_events call_console;
 counting_fn call_on_count;
 
 void call_setup(struct app *app);   /* the table's chores on the loop */
@@ -178,6 +217,8 @@ bool call_is_chat(const struct call *c);
 void call_refuse(struct call *c, const struct fault *f);
 void call_refuse_draining(struct call *c);
 void call_release(struct call *c); /* ends it, if nothing keeps it; it is freed a turn later */
+void call_go_on(struct call *c);   /* walks the steps from where it is */
+void call_refuse_away(struct call *c, const char *message); /* 503 with Retry-After */
 struct snapshot *snapshot_hold(struct snapshot *s);
 void snapshot_drop(struct snapshot *s); /* frees it with its last user */
 
@@ -185,7 +226,25 @@ void snapshot_drop(struct snapshot *s); /* frees it with its last user */
 void call_run(struct call *c);  /* gives the call to the router, or refuses it */
 void call_stop(struct call *c); /* takes it back, if it runs */
 
+/* Whether it may (allow.c). Each says whether to go on; else the call waits or is refused. */
+bool allow_look(struct call *c);  /* limits, before a body is read */
+bool allow_count(struct call *c); /* the prompt's tokens, where limits or prices need them */
+bool allow_limit(struct call *c);
+bool allow_hold(struct call *c);
+void allow_done(struct call *c); /* gives back what the limits hold */
+
+/* What it cost (settle.c). */
+bool settle_is_chat_row(const struct call *c); /* leaves a row in the books */
+/* The reply is complete: true if its last bytes may go, else call_replied is called later. */
+bool settle_reply(struct call *c);
+void settle_rest(struct call *c); /* the call ends without a complete reply: its row, if any */
+void call_replied(struct call *c, bool written);
+
 /* Tokens (meter.c). */
+void meter_open(struct call *c);
+/* Counts the prompt with that tokenizer; false: it cannot be (then it is estimated). */
+bool meter_prompt(struct call *c, int tokenizer);
+int64_t meter_prompt_tokens(const struct call *c); /* counted, else estimated */
 void meter_start(struct call *c);
 void meter_chunk(struct call *c, const struct relayed *r);
 /* The reply is over or given up: completes c->usage. True: a count is awaited that the answer
@@ -210,9 +269,13 @@ void answer_whole(struct call *c, const struct relayed *reply); /* its whole rep
 void answer_end(struct call *c);   /* a proven end: the rest of the reply */
 void answer_flush(struct call *c); /* a slow client has taken what waited */
 void answer_keep_alive(struct call *c);
+void answer_length(struct call *c); /* an upstream's stream is ended here by us */
+void answer_console(struct call *c, const struct console_answer *a);
 
 /* Routes that need no backend (page.c). */
-void page_show(struct call *c);
+bool page_show(struct call *c); /* false: its answer comes later */
+/* The models as rows of the console's list; `arg` is the app. */
+void page_write_models(void *arg, struct buf *b);
 extern const struct http_route call_routes[];
 extern const size_t call_n_routes;
 const char *route_name(int id);

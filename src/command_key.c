@@ -5,15 +5,17 @@
  * once and kept nowhere.
  */
 #include "command.h"
+#include "command_open.h"
 
 #include "base/buf.h"
 #include "base/clock.h"
 #include "base/json.h"
 #include "base/mem.h"
 #include "base/utf8.h"
-#include "config.h"
 #include "gate/gate.h"
-#include "store/store.h"
+#include "store/accounts.h"
+#include "store/applications.h"
+#include "store/keys.h"
 
 #include <errno.h>
 #include <getopt.h>
@@ -23,52 +25,61 @@
 #include <time.h>
 #include <unistd.h>
 
-#define COMMON_HELP                                                                                \
-    "  --data DIR      where the keys are (default: `data` of the configuration)\n"                \
-    "  --config FILE   the configuration (default: moongate.yaml here, if there is one)\n"
-
 static const char create_help[] =
     "Usage: moongate key create [OPTION]...\n"
-    "Makes a key and prints it, once; only its hash is kept.\n\n" COMMON_HELP
+    "Makes a key and prints it, once; only its hash is kept.\n\n" COMMAND_PLACE_HELP
     "  --name S        what the key is called\n"
     "  --models A,B    the models that it may call (default: all)\n"
-    "  --expires TIME  30d, 12h, 90m: how long it is good (default: for ever)\n";
+    "  --expires TIME  30d, 12h, 90m: how long it is good (default: for ever)\n"
+    "  --quota USD     what it may spend; without, it calls models alone that cost nothing\n"
+    "  --account EMAIL whose key it is: it spends that account's balance, --quota is its cap\n"
+    "                  (default: the operator's own, which is granted the quota)\n";
 static const char list_help[] =
     "Usage: moongate key list [OPTION]...\n"
-    "Lists the keys, oldest first.\n\n" COMMON_HELP "  --json          as JSON\n";
+    "Lists the keys, oldest first.\n\n" COMMAND_PLACE_HELP "  --json          as JSON\n";
 static const char revoke_help[] = "Usage: moongate key revoke [OPTION]... ID|NAME\n"
                                   "Makes a key invalid, for good. A serving process refuses it "
                                   "within its limits.key_cache\n"
-                                  "(1 s by default).\n\n" COMMON_HELP;
+                                  "(1 s by default).\n\n" COMMAND_PLACE_HELP;
 
-enum { MAX_DAYS = 36500, WIDTH = 9, TIME_CHARS = 20 };
+enum { WIDTH = 9, TIME_CHARS = 20, USD = 1000000 };
 
 struct options {
-    const char *data, *config, *name, *models, *expires;
+    struct command_place place;
+    const char *name, *models, *expires, *quota, *account;
     bool json;
 };
 
 /* 0 to go on; else *status is the exit status. */
 static int read_options(int argc, char **argv, const char *help, struct options *o, int *status)
 {
-    static const struct option table[] = {
-        {"data", required_argument, NULL, 'd'},    {"config", required_argument, NULL, 'c'},
-        {"name", required_argument, NULL, 'n'},    {"models", required_argument, NULL, 'm'},
-        {"expires", required_argument, NULL, 'e'}, {"json", no_argument, NULL, 'j'},
-        {"help", no_argument, NULL, 'h'},          {NULL, 0, NULL, 0}};
+    static const struct option table[] = {{"data", required_argument, NULL, 'd'},
+                                          {"config", required_argument, NULL, 'c'},
+                                          {"name", required_argument, NULL, 'n'},
+                                          {"models", required_argument, NULL, 'm'},
+                                          {"expires", required_argument, NULL, 'e'},
+                                          {"store", required_argument, NULL, 's'},
+                                          {"quota", required_argument, NULL, 'q'},
+                                          {"account", required_argument, NULL, 'a'},
+                                          {"json", no_argument, NULL, 'j'},
+                                          {"help", no_argument, NULL, 'h'},
+                                          {NULL, 0, NULL, 0}};
     bool creates = help == create_help, lists = help == list_help, wrong = false;
     int c;
 
     memset(o, 0, sizeof *o);
     opterr = 0;
     while ((c = getopt_long(argc, argv, "h", table, NULL)) != -1) {
-        const char **text = c == 'd'   ? &o->data
-                            : c == 'c' ? &o->config
+        const char **text = c == 'd'   ? &o->place.data
+                            : c == 'c' ? &o->place.config
+                            : c == 's' ? &o->place.store
+                            : c == 'q' ? &o->quota
+                            : c == 'a' ? &o->account
                             : c == 'n' ? &o->name
                             : c == 'm' ? &o->models
                             : c == 'e' ? &o->expires
                                        : NULL;
-        wrong = c == '?' || (strchr("nme", c) && !creates) || (c == 'j' && !lists);
+        wrong = c == '?' || (strchr("nmeqa", c) && !creates) || (c == 'j' && !lists);
         if (c == 'h') {
             fputs(help, stdout);
             *status = COMMAND_GOOD;
@@ -94,33 +105,6 @@ static int read_options(int argc, char **argv, const char *help, struct options 
     fprintf(stderr, "Try `moongate key %s --help`.\n", argv[0]);
     *status = COMMAND_USAGE;
     return -1;
-}
-
-/* Opens the database that the options or the configuration name; `must_exist` makes no new one. */
-static int open_store(const struct options *o, bool must_exist, struct store **out, struct error *e)
-{
-    struct config *c = NULL;
-    const char *data = o->data;
-    if (!data) {
-        int rc = config_read(o->config, NULL, 0, &c, e);
-        if (rc)
-            return rc;
-        data = c->data;
-    }
-    struct buf path;
-    buf_init(&path, 8192);
-    buf_addf(&path, "%s/moongate.db", data);
-    int rc;
-    if (path.failed)
-        rc = error_set(e, ERR_INVALID, "the name of the data folder is too long");
-    else if (must_exist && access(path.data, F_OK) != 0)
-        rc = error_set(e, ERR_NOT_FOUND, "%s: %s; `moongate key create` makes it", path.data,
-                       strerror(errno));
-    else
-        rc = store_open(data, out, e);
-    buf_done(&path);
-    config_free(c);
-    return rc;
 }
 
 static int fail(const struct error *e)
@@ -161,36 +145,63 @@ static int check_models(const char *models, struct error *e)
     return 0;
 }
 
-static int read_expiry(const char *text, int64_t now_ms, int64_t *out, struct error *e)
-{
-    static const struct {
-        const char *name;
-        int64_t ms;
-    } units[] = {{"s", 1000}, {"m", 60000}, {"h", 3600000}, {"d", 86400000}};
-    char *end;
-    errno = 0;
-    long n = strtol(text, &end, 10);
-    for (size_t i = 0; i < sizeof units / sizeof units[0]; i++) {
-        if (strcmp(end, units[i].name) != 0 || end == text || errno || n < 1 ||
-            n > MAX_DAYS * units[3].ms / units[i].ms)
-            continue;
-        *out = now_ms + n * units[i].ms;
-        return 0;
-    }
-    return error_set(e, ERR_INVALID,
-                     "--expires: %.40s is not allowed; allowed: 1s to %dd (units: s, m, h, d)",
-                     text, MAX_DAYS);
-}
-
 static int make_key(struct store *s, struct store_key *row, char key[GATE_KEY_CHARS + 1],
                     struct error *e)
 {
     uint8_t hash[STORE_HASH_BYTES];
     int64_t id;
-    gate_key_make(key);
     gate_key_hash(key, GATE_KEY_CHARS, hash);
-    snprintf(row->prefix, sizeof row->prefix, "%.*s", WIDTH, key);
     return store_key_add(s, hash, row, &id, e);
+}
+
+/* Whose the key is, and what it may spend: the operator's own application is granted what its key
+ * is capped to, so that its keys do not spend each other's; an account's key spends the account's
+ * balance. */
+static int set_owner(struct store *s, const struct options *o, int64_t quota_micros,
+                     struct store_key *row, struct error *e)
+{
+    struct store_account account;
+    struct store_application application;
+    int64_t id;
+    int rc;
+    if (!o->account) {
+        rc = store_application_operator(s, &application, e);
+    } else {
+        rc = store_account_by_email(s, o->account, &account, e);
+        if (rc == ERR_NOT_FOUND)
+            return error_set(e, rc, "--account: there is no account %.200s", o->account);
+        if (rc == 0)
+            rc = store_application_of(s, account.id, true, row->created_ms, &application, NULL, e);
+    }
+    if (rc)
+        return rc;
+    row->application_id = application.id;
+    row->cap_micros = o->quota ? quota_micros : o->account ? -1 : 0;
+    if (o->account || quota_micros == 0)
+        return 0;
+    struct store_grant grant = {.application_id = application.id,
+                                .amount_micros = quota_micros,
+                                .kind = "command",
+                                .created_ms = row->created_ms};
+    snprintf(grant.note, sizeof grant.note, "quota of key %s", row->prefix);
+    return store_grant_add(s, &grant, &id, e);
+}
+
+static int add_key(struct store *s, const struct options *o, int64_t quota_micros,
+                   struct store_key *row, char key[GATE_KEY_CHARS + 1], struct error *e)
+{
+    gate_key_make(key);
+    snprintf(row->prefix, sizeof row->prefix, "%.*s", WIDTH, key);
+    int rc = store_begin(s, STORE_WRITE, e);
+    if (rc == 0)
+        rc = set_owner(s, o, quota_micros, row, e);
+    if (rc == 0)
+        rc = make_key(s, row, key, e);
+    if (rc == 0)
+        rc = store_commit(s, e);
+    if (rc)
+        store_rollback(s);
+    return rc;
 }
 
 static int key_create(int argc, char **argv)
@@ -198,8 +209,9 @@ static int key_create(int argc, char **argv)
     struct options o;
     struct error e;
     struct store *s;
-    struct store_key row = {.created_ms = clock_unix_ms()};
+    struct store_key row = {.created_ms = clock_unix_ms(), .cap_micros = -1};
     char key[GATE_KEY_CHARS + 1];
+    int64_t quota_micros = 0;
     int rc, status;
 
     if (read_options(argc, argv, create_help, &o, &status))
@@ -208,17 +220,19 @@ static int key_create(int argc, char **argv)
     if (rc == 0 && o.models)
         rc = check_models(o.models, &e);
     if (rc == 0 && o.expires)
-        rc = read_expiry(o.expires, row.created_ms, &row.expires_ms, &e);
+        rc = command_read_expiry("--expires", o.expires, row.created_ms, &row.expires_ms, &e);
+    if (rc == 0 && o.quota)
+        rc = command_read_usd("--quota", o.quota, &quota_micros, &e);
     if (rc) {
         command_error("%s", e.text);
         return COMMAND_USAGE;
     }
     snprintf(row.name, sizeof row.name, "%s", o.name ? o.name : "");
     snprintf(row.models, sizeof row.models, "%s", o.models ? o.models : "");
-    rc = open_store(&o, false, &s, &e);
+    rc = command_open_store(&o.place, true, &s, &e);
     if (rc)
         return fail(&e);
-    rc = make_key(s, &row, key, &e);
+    rc = add_key(s, &o, quota_micros, &row, key, &e);
     store_close(s);
     if (rc)
         return fail(&e);
@@ -278,6 +292,16 @@ static void write_json_string(struct buf *b, const char *name, const char *value
         buf_adds(b, "null");
 }
 
+/* -1 is null: no cap */
+static void write_json_usd(struct buf *b, const char *name, int64_t micros)
+{
+    if (micros < 0)
+        buf_addf(b, ",\"%s\":null", name);
+    else
+        buf_addf(b, ",\"%s\":%lld.%06lld", name, (long long)(micros / USD),
+                 (long long)(micros % USD));
+}
+
 static void write_json_models(struct buf *b, const char *models)
 {
     const char *separator = "";
@@ -304,13 +328,16 @@ static void write_json(struct buf *b, const struct list *l)
         write_json_string(b, "created", write_time(k->created_ms, NULL, t));
         write_json_string(b, "expires", write_time(k->expires_ms, NULL, t));
         write_json_string(b, "last_used", write_time(k->used_ms, NULL, t));
+        buf_addf(b, ",\"kind\":\"%s\"", k->kind == STORE_KEY_PLATFORM ? "platform" : "calls");
+        write_json_usd(b, "quota", k->cap_micros);
+        write_json_usd(b, "used", k->used_micros);
         write_json_string(b, "state", state_of(k));
         buf_addc(b, '}');
     }
     buf_adds(b, "]\n");
 }
 
-enum { COLUMNS = 8, CELL_BYTES = STORE_MODELS_BYTES };
+enum { COLUMNS = 10, CELL_BYTES = STORE_MODELS_BYTES };
 
 static void fill_row(const struct store_key *k, char cells[COLUMNS][CELL_BYTES])
 {
@@ -322,7 +349,12 @@ static void fill_row(const struct store_key *k, char cells[COLUMNS][CELL_BYTES])
     snprintf(cells[4], CELL_BYTES, "%s", write_time(k->created_ms, "-", t));
     snprintf(cells[5], CELL_BYTES, "%s", write_time(k->expires_ms, "never", t));
     snprintf(cells[6], CELL_BYTES, "%s", write_time(k->used_ms, "never", t));
-    snprintf(cells[7], CELL_BYTES, "%s", state_of(k));
+    if (k->cap_micros < 0)
+        snprintf(cells[7], CELL_BYTES, "-");
+    else
+        snprintf(cells[7], CELL_BYTES, "%.2f", (double)k->cap_micros / USD);
+    snprintf(cells[8], CELL_BYTES, "%.4f", (double)k->used_micros / USD);
+    snprintf(cells[9], CELL_BYTES, "%s", state_of(k));
 }
 
 /* Characters, not bytes: wide ones still stand out of line. */
@@ -336,8 +368,8 @@ static size_t width_of(const char *s)
 
 static void write_table(struct buf *b, const struct list *l)
 {
-    static const char *const heads[COLUMNS] = {"ID",      "NAME",    "KEY",       "MODELS",
-                                               "CREATED", "EXPIRES", "LAST USED", "STATE"};
+    static const char *const heads[COLUMNS] = {"ID",      "NAME",      "KEY",   "MODELS", "CREATED",
+                                               "EXPIRES", "LAST USED", "QUOTA", "USED",   "STATE"};
     char(*cells)[CELL_BYTES] = mem_array(COLUMNS, sizeof *cells);
     size_t widths[COLUMNS];
     for (int c = 0; c < COLUMNS; c++)
@@ -373,7 +405,7 @@ static int key_list(int argc, char **argv)
 
     if (read_options(argc, argv, list_help, &o, &status))
         return status;
-    if (open_store(&o, true, &s, &e))
+    if (command_open_store(&o.place, false, &s, &e))
         return fail(&e);
     int rc = store_key_each(s, collect, &l, &e);
     store_close(s);
@@ -402,7 +434,7 @@ static int key_revoke(int argc, char **argv)
 
     if (read_options(argc, argv, revoke_help, &o, &status))
         return status;
-    if (open_store(&o, true, &s, &e))
+    if (command_open_store(&o.place, false, &s, &e))
         return fail(&e);
     int rc = store_key_revoke(s, argv[optind], clock_unix_ms(), &key, &e);
     store_close(s);

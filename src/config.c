@@ -4,8 +4,10 @@
  */
 #include "config.h"
 
+#include "base/net.h"
 #include "config_table.h"
 #include "config_yaml.h"
+#include "gate/rates.h"
 
 #include <ctype.h>
 #include <errno.h>
@@ -153,9 +155,33 @@ static int read_override(struct config *c, const struct config_override *v, stru
                      g.best ? "; did you mean " : "", g.best ? g.best : "", g.best ? "?" : "");
 }
 
+/* Where the list of prices is wanted and a model has none of its own. */
+static void set_prices(struct config *c)
+{
+    for (size_t i = 0; i < c->n_models && c->quota.list_prices; i++) {
+        struct config_model *m = &c->models[i];
+        if (m->price.input == 0 && m->price.cached == 0 && m->price.output == 0)
+            m->price = m->list_price;
+    }
+}
+
 /* What no single option can tell. */
 static int check_whole(const struct config *c, struct error *e)
 {
+    struct error inner;
+    if (!*c->tls.cert != !*c->tls.key)
+        return error_set(e, ERR_INVALID, "tls.cert and tls.key: one needs the other");
+    struct net_list proxies;
+    if (net_list_parse(c->trusted_proxies, &proxies, &inner))
+        return error_set(e, ERR_INVALID, "http.trusted_proxies: %s", inner.text);
+    if (rates_check_url(c->rates.redis, &inner))
+        return error_set(e, ERR_INVALID, "rates.redis: %s", inner.text);
+    if (*c->mail.smtp && !*c->mail.from)
+        return error_set(e, ERR_INVALID, "mail.from: an address is needed with mail.smtp");
+    if (*c->oidc.issuer && (!*c->oidc.client_id || !*c->accounts.public_url))
+        return error_set(e, ERR_INVALID,
+                         "oidc.issuer: needs oidc.client_id and accounts.public_url, where the "
+                         "provider sends people back to");
     if (c->routing.open_max_ms < c->routing.open_ms)
         return error_set(e, ERR_INVALID,
                          "routing.open_max: %d ms is less than routing.open, which is %d ms",
@@ -174,6 +200,8 @@ int config_read(const char *file, const struct config_override *overrides, size_
         rc = read_override(c, &overrides[i], e);
     if (rc == 0)
         rc = check_whole(c, e);
+    if (rc == 0)
+        set_prices(c);
     if (rc) {
         config_free(c);
         return rc;

@@ -14,14 +14,18 @@
 #include "base/buf.h"
 #include "base/error.h"
 #include "base/log.h"
+#include "gate/limits.h"
 #include "http/http.h"
+#include "store/ledger.h"
 
 #include <stdbool.h>
 
 struct config_model {
     struct api_model api;
-    char *backend;        /* short for a list of one; empty where `backends` is given */
-    struct route *routes; /* `backends`, each a name of config.backends; at least one */
+    struct ledger_price price;
+    struct ledger_price list_price; /* Moonshot's, of a default model */
+    char *backend;                  /* short for a list of one; empty where `backends` is given */
+    struct route *routes;           /* `backends`, each a name of config.backends; at least one */
     size_t n_routes;
     char *tokenizer; /* counts where the upstream says nothing: "" estimates, "engine" is that of
                         the weights in this process, else a file (GGUF or tiktoken.model) */
@@ -55,6 +59,38 @@ struct config {
     } engine;
     struct router_options routing;
     int key_cache_ms; /* a key that was good is not looked up again for so long; 0: always */
+    struct {
+        char *cert, *key;
+    } tls;
+    char *trusted_proxies;
+    struct {
+        char *url;
+        bool durable;
+        int patience_ms, queue, retention_days;
+    } store;
+    struct {
+        bool list_prices, email_plus, email_dots;
+        int64_t free_micros;
+        int free_days, free_per_network_day, hold_margin_ms, keys;
+    } quota;
+    struct {
+        struct limits_rates key, account, model, network; /* of each of them */
+        int rows, timeout_ms;
+        char *redis;
+        bool away_refuse;
+    } rates;
+    struct {
+        int sign_up, secure; /* enum console_sign_up, console_secure */
+        char *admin, *public_url;
+        int login_tries, network_tries, first_wait_ms, longest_wait_ms;
+        int64_t link_ms, session_idle_ms, session_max_ms;
+    } accounts;
+    struct {
+        char *smtp, *from;
+    } mail;
+    struct {
+        char *issuer, *client_id, *client_secret, *name;
+    } oidc;
     struct config_model *models;
     size_t n_models;
     struct config_backend *backends;

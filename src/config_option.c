@@ -17,6 +17,7 @@
 
 #define LETTERS "abcdefghijklmnopqrstuvwxyzABCDEFGHIJKLMNOPQRSTUVWXYZ"
 #define DIGITS  "0123456789"
+#define USD     1000000 /* micro-USD of a dollar */
 
 enum { TEXT_BYTES = 4096, NAME_BYTES = 128, GUESS_BYTES = 64 };
 
@@ -115,14 +116,15 @@ static bool is_text(enum option_kind kind)
 {
     return kind == OPTION_TEXT || kind == OPTION_NAME || kind == OPTION_ADDRESS ||
            kind == OPTION_WORD || kind == OPTION_URL || kind == OPTION_PREFIX ||
-           kind == OPTION_PROXY || kind == OPTION_VARIABLE || kind == OPTION_FILE;
+           kind == OPTION_PROXY || kind == OPTION_VARIABLE || kind == OPTION_FILE ||
+           kind == OPTION_SECRET;
 }
 
 /* Where people put a key or a password by mistake: what stands there is not repeated. */
 static bool may_be_secret(enum option_kind kind)
 {
     return kind == OPTION_URL || kind == OPTION_PROXY || kind == OPTION_VARIABLE ||
-           kind == OPTION_FILE;
+           kind == OPTION_FILE || kind == OPTION_SECRET;
 }
 
 static size_t most_bytes(const struct config_option *o)
@@ -155,10 +157,25 @@ static void write_with_unit(const struct unit *units, double v, struct buf *b)
         buf_addf(b, "%.0f%s", best ? v / best->factor : v, best ? best->name : "");
 }
 
+/* 600000 becomes 0.6 */
+static void write_usd(int64_t micros, struct buf *b)
+{
+    int64_t part = micros % USD;
+    int decimals = 6;
+    buf_addf(b, "%lld", (long long)(micros / USD));
+    if (part == 0)
+        return;
+    for (; part % 10 == 0; decimals--)
+        part /= 10;
+    buf_addf(b, ".%0*lld", decimals, (long long)part);
+}
+
 static void write_number(const struct config_option *o, double v, struct buf *b)
 {
     if (o->kind == OPTION_DATE)
         write_date(v, b);
+    else if (o->kind == OPTION_USD)
+        write_usd((int64_t)v, b);
     else if (units_of(o->kind))
         write_with_unit(units_of(o->kind), v, b);
     else if (o->kind == OPTION_NUMBER)
@@ -208,6 +225,13 @@ void option_write_allowed(const struct config_option *o, struct buf *b)
         break;
     case OPTION_FILE:
         buf_adds(b, "empty, or the path of a file");
+        break;
+    case OPTION_USD:
+        write_range(o, b);
+        buf_adds(b, " USD, at most six decimals");
+        break;
+    case OPTION_SECRET:
+        buf_adds(b, o->words ? o->words[0] : "a text");
         break;
     case OPTION_OTHER:
         buf_adds(b, o->words[0]);
@@ -273,6 +297,28 @@ static bool read_date(const char *text, double *out)
     int month = tm.tm_mon;
     *out = (double)timegm(&tm); /* carries the 30th of February over into March */
     return tm.tm_mon == month;
+}
+
+/* Dollars, digit by digit: what the text says is what is kept. */
+static bool read_usd(const char *text, double *out)
+{
+    size_t whole = strspn(text, "0123456789"), part = 0;
+    int64_t micros = 0;
+    if (whole == 0 || whole > 9)
+        return false;
+    if (text[whole] == '.') {
+        part = strspn(text + whole + 1, "0123456789");
+        if (part == 0 || part > 6)
+            return false;
+    }
+    if (text[whole + (part ? part + 1 : 0)] != '\0')
+        return false;
+    for (size_t i = 0; i < whole; i++)
+        micros = micros * 10 + (text[i] - '0');
+    for (size_t i = 0; i < 6; i++)
+        micros = micros * 10 + (i < part ? text[whole + 1 + i] - '0' : 0);
+    *out = (double)micros; /* below 2^53 */
+    return true;
 }
 
 /* Digits with an optional sign, fraction (where the kind has one) and unit. */
@@ -379,6 +425,7 @@ int option_set(const struct config_option *o, void *object, const char *text, st
     switch (o->kind) {
     case OPTION_TEXT:
     case OPTION_FILE:
+    case OPTION_SECRET:
         good = form_text(text, most_bytes(o));
         break;
     case OPTION_NAME:
@@ -414,7 +461,7 @@ int option_set(const struct config_option *o, void *object, const char *text, st
         good = v != 0 || strcmp(text, "false") == 0;
         break;
     default:
-        good = read_number(o, text, &v);
+        good = o->kind == OPTION_USD ? read_usd(text, &v) : read_number(o, text, &v);
         if (good && (v < o->min || v > o->max) && !(o->kind == OPTION_MS_OR_NEVER && v == 0))
             return refuse_range(o, text, v, where, e);
         good = good && (o->kind == OPTION_NUMBER || v == floor(v));
@@ -472,6 +519,9 @@ void option_write(const struct config_option *o, const void *object, struct buf 
         break;
     case OPTION_PROXY:
         write_proxy(get_text(o, object), b);
+        break;
+    case OPTION_SECRET:
+        buf_adds(b, *get_text(o, object) ? "\"\" # it is set, and not shown" : "\"\"");
         break;
     case OPTION_OTHER: /* has a writer of its own */
         break;

@@ -33,6 +33,8 @@ enum option_kind {
     OPTION_PROXY,       /* may hold a password, which is never written */
     OPTION_VARIABLE,    /* the name of an environment variable, or empty */
     OPTION_FILE,        /* a path, or empty */
+    OPTION_USD,         /* 0.60: dollars with at most six decimals; kept in micro-USD, exact */
+    OPTION_SECRET,      /* a text that may hold a password: never written, not even in an error */
     OPTION_OTHER        /* no single value: a list or a mapping with a reader and a writer of its
                            own, which words[0] describes. No field, no default */
 };

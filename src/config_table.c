@@ -28,6 +28,17 @@ static const char *const yarn_betas[] = {"llama", "file", NULL};
 static const char *const thinkings[] = {"never", "off", "on", "always", NULL};
 static const char *const backend_kinds[] = {"local", "openai", NULL};
 static const char *const http2_uses[] = {"auto", "off", "prior", NULL}; /* enum upstream_http2 */
+static const char *const durabilities[] = {"relaxed", "strict", NULL};
+static const char *const sign_ups[] = {"closed", "invite", "open", NULL};   /* console_sign_up */
+static const char *const secure_uses[] = {"auto", "always", "never", NULL}; /* console_secure */
+static const char *const away_rules[] = {"local", "refuse", NULL};
+static const char *const a_store_url[] = {
+    "empty for a SQLite database in the data folder, sqlite:FILE, or "
+    "postgres://USER:PASSWORD@HOST/DATABASE",
+    NULL};
+static const char *const a_redis_url[] = {"empty, or redis://:PASSWORD@HOST:PORT/DB", NULL};
+static const char *const a_smtp_url[] = {"empty, or smtp:// or smtps://USER:PASSWORD@HOST:PORT",
+                                         NULL};
 static const char *const a_default_model[] = {"the id of a default model", NULL};
 static const char *const a_route_list[] = {"a list of mappings", NULL};
 static const char *const a_header_map[] = {"a mapping of names and values", NULL};
@@ -109,6 +120,111 @@ static const struct config_option options[] = {
     {"routing.probe", OPTION_MS_OR_NEVER, CONFIG(routing.probe_ms), 1 * SECOND, 1 * HOUR, "0", NULL,
      true, "How often a backend that fails is asked for GET /models; 0 for never."},
 
+    {"tls.cert", OPTION_FILE, CONFIG(tls.cert), 0, 0, "", NULL, true,
+     "The server's certificate with its chain (PEM); with tls.key it speaks HTTPS by itself."},
+    {"tls.key", OPTION_FILE, CONFIG(tls.key), 0, 0, "", NULL, true, "The certificate's key (PEM)."},
+    {"http.trusted_proxies", OPTION_TEXT, CONFIG(trusted_proxies), 0, 1000, "", NULL, true,
+     "Networks (CIDR, with commas) whose X-Forwarded-For and X-Forwarded-Proto are believed."},
+
+    {"store.url", OPTION_SECRET, CONFIG(store.url), 0, 1000, "", a_store_url, false,
+     "Where accounts, keys and the ledger are kept."},
+    {"store.durability", OPTION_ENUM, CONFIG(store.durable), 0, 0, "strict", durabilities, false,
+     "strict: a reply that a client got whole is on disk; relaxed: a power cut may lose some."},
+    {"store.patience", OPTION_MS, CONFIG(store.patience_ms), 100, 10 * MINUTE, "5s", NULL, false,
+     "How long a reply waits for a store that is away before it is told as failed."},
+    {"store.queue", OPTION_INT, CONFIG(store.queue), 64, 1000000, "65536", NULL, false,
+     "Operations that may wait for the store; beyond it calls are refused with 503."},
+    {"store.retention_days", OPTION_INT, CONFIG(store.retention_days), 0, 36500, "90", NULL, true,
+     "How many days the rows of calls are kept; 0 for ever. Totals by the hour stay."},
+
+    {"quota.list_prices", OPTION_BOOL, CONFIG(quota.list_prices), 0, 0, "false", NULL, true,
+     "Default models cost what Moonshot's list says, where they have no prices here."},
+    {"quota.free", OPTION_USD, CONFIG(quota.free_micros), 0, 1e12, "1", NULL, true,
+     "The free quota that a person gets at the first Acquire, in USD."},
+    {"quota.free_days", OPTION_INT, CONFIG(quota.free_days), 0, 36500, "0", NULL, true,
+     "How many days it may be spent; 0 for ever."},
+    {"quota.free_per_network_day", OPTION_INT, CONFIG(quota.free_per_network_day), 0, 1000000, "10",
+     NULL, true, "How often one network gets it in a day; 0 for no limit."},
+    {"quota.email_plus", OPTION_BOOL, CONFIG(quota.email_plus), 0, 0, "true", NULL, true,
+     "name+x@host is the same person as name@host."},
+    {"quota.email_dots", OPTION_BOOL, CONFIG(quota.email_dots), 0, 0, "true", NULL, true,
+     "So is n.ame, at providers that do not look at dots."},
+    {"quota.hold_margin", OPTION_MS, CONFIG(quota.hold_margin_ms), 1 * SECOND, 24 * HOUR, "1m",
+     NULL, true, "How long a hold may outlive the longest call before it is freed."},
+    {"quota.keys", OPTION_INT, CONFIG(quota.keys), 1, 100000, "100", NULL, true,
+     "Keys that one application may have."},
+
+    {"rates.key_requests", OPTION_INT, CONFIG(rates.key.per_minute[LIMITS_REQUESTS]), 0, 1e10, "0",
+     NULL, true, "Requests a minute of one key; 0 for no limit."},
+    {"rates.key_tokens", OPTION_INT, CONFIG(rates.key.per_minute[LIMITS_TOKENS]), 0, 1e10, "0",
+     NULL, true, "Tokens a minute, prompt and reply together."},
+    {"rates.key_concurrent", OPTION_INT, CONFIG(rates.key.concurrent), 0, 1e10, "0", NULL, true,
+     "Calls at once."},
+    {"rates.account_requests", OPTION_INT, CONFIG(rates.account.per_minute[LIMITS_REQUESTS]), 0,
+     1e10, "0", NULL, true, "Requests a minute of one account; 0 for no limit."},
+    {"rates.account_tokens", OPTION_INT, CONFIG(rates.account.per_minute[LIMITS_TOKENS]), 0, 1e10,
+     "0", NULL, true, "Tokens a minute, prompt and reply together."},
+    {"rates.account_concurrent", OPTION_INT, CONFIG(rates.account.concurrent), 0, 1e10, "0", NULL,
+     true, "Calls at once."},
+    {"rates.model_requests", OPTION_INT, CONFIG(rates.model.per_minute[LIMITS_REQUESTS]), 0, 1e10,
+     "0", NULL, true, "Requests a minute of one model, all callers together; 0 for no limit."},
+    {"rates.model_tokens", OPTION_INT, CONFIG(rates.model.per_minute[LIMITS_TOKENS]), 0, 1e10, "0",
+     NULL, true, "Tokens a minute, prompt and reply together."},
+    {"rates.model_concurrent", OPTION_INT, CONFIG(rates.model.concurrent), 0, 1e10, "0", NULL, true,
+     "Calls at once."},
+    {"rates.network_requests", OPTION_INT, CONFIG(rates.network.per_minute[LIMITS_REQUESTS]), 0,
+     1e10, "0", NULL, true,
+     "Requests a minute of one network (an IPv4 /24, an IPv6 /64); 0 for no limit."},
+    {"rates.network_tokens", OPTION_INT, CONFIG(rates.network.per_minute[LIMITS_TOKENS]), 0, 1e10,
+     "0", NULL, true, "Tokens a minute, prompt and reply together."},
+    {"rates.network_concurrent", OPTION_INT, CONFIG(rates.network.concurrent), 0, 1e10, "0", NULL,
+     true, "Calls at once."},
+    {"rates.rows", OPTION_INT, CONFIG(rates.rows), 64, 10000000, "65536", NULL, false,
+     "Keys, accounts, networks that are known at once; more share one row."},
+    {"rates.redis", OPTION_SECRET, CONFIG(rates.redis), 0, 1000, "", a_redis_url, false,
+     "A Redis or Valkey that replicas share their limits in."},
+    {"rates.redis_timeout", OPTION_MS, CONFIG(rates.timeout_ms), 10, 1 * MINUTE, "500ms", NULL,
+     false, "How long it may take to answer."},
+    {"rates.redis_away", OPTION_ENUM, CONFIG(rates.away_refuse), 0, 0, "local", away_rules, false,
+     "While it is away: local, each replica applies the limits by itself; refuse, calls get 503."},
+
+    {"accounts.sign_up", OPTION_ENUM, CONFIG(accounts.sign_up), 0, 0, "open", sign_ups, true,
+     "Who may make an account: nobody (an administrator does), who is invited, everybody."},
+    {"accounts.admin", OPTION_TEXT, CONFIG(accounts.admin), 0, 254, "admin@localhost", NULL, false,
+     "The address of the administrator that is made at the first start."},
+    {"accounts.public_url", OPTION_URL, CONFIG(accounts.public_url), 0, 0, "", NULL, true,
+     "Where people reach this server: for links in mails and for OpenID Connect."},
+    {"accounts.secure_cookies", OPTION_ENUM, CONFIG(accounts.secure), 0, 0, "auto", secure_uses,
+     true, "Whether cookies are for HTTPS alone; auto: where the request came by it."},
+    {"accounts.session_idle", OPTION_MS, CONFIG(accounts.session_idle_ms), 1 * MINUTE, 8760 * HOUR,
+     "168h", NULL, true, "A session that is not used for so long is over."},
+    {"accounts.session_max", OPTION_MS, CONFIG(accounts.session_max_ms), 1 * MINUTE, 8760 * HOUR,
+     "720h", NULL, true, "And so long after its log-in in any case."},
+    {"accounts.link_time", OPTION_MS, CONFIG(accounts.link_ms), 1 * MINUTE, 720 * HOUR, "24h", NULL,
+     true, "How long a link of an invitation or a reset is good."},
+    {"accounts.login_tries", OPTION_INT, CONFIG(accounts.login_tries), 1, 1000, "10", NULL, false,
+     "Wrong passwords of one account before it must wait."},
+    {"accounts.network_tries", OPTION_INT, CONFIG(accounts.network_tries), 1, 100000, "50", NULL,
+     false, "Wrong passwords from one network before it must wait."},
+    {"accounts.first_wait", OPTION_MS, CONFIG(accounts.first_wait_ms), 100, 24 * HOUR, "30s", NULL,
+     false, "How long that is the first time; it doubles with each further one."},
+    {"accounts.longest_wait", OPTION_MS, CONFIG(accounts.longest_wait_ms), 100, 24 * HOUR, "1h",
+     NULL, false, "How long that is at most."},
+
+    {"mail.smtp", OPTION_SECRET, CONFIG(mail.smtp), 0, 1000, "", a_smtp_url, true,
+     "The server that mails go to; empty: none are sent, an administrator hands links out."},
+    {"mail.from", OPTION_TEXT, CONFIG(mail.from), 0, 254, "", NULL, true,
+     "The address that they come from."},
+
+    {"oidc.issuer", OPTION_URL, CONFIG(oidc.issuer), 0, 0, "", NULL, true,
+     "An OpenID Connect provider that people may log in with."},
+    {"oidc.client_id", OPTION_TEXT, CONFIG(oidc.client_id), 0, 500, "", NULL, true,
+     "What the provider knows this server by."},
+    {"oidc.client_secret", OPTION_SECRET, CONFIG(oidc.client_secret), 0, 1000, "", NULL, true,
+     "Its secret, if it has one."},
+    {"oidc.name", OPTION_TEXT, CONFIG(oidc.name), 0, 60, "", NULL, true,
+     "What people call the provider."},
+
     {"engine.gguf", OPTION_TEXT, CONFIG(engine.gguf), 0, 0, "", NULL, false,
      "The file of the weights; empty for the built-in model."},
     {"engine.threads", OPTION_INT, CONFIG(engine.threads), 0, 1024, "0", NULL, false,
@@ -148,6 +264,12 @@ static const struct config_option model_options[] = {
     {"top_p", OPTION_NUMBER, MODEL(api.top_p), 0, 1, "1", NULL, true, "The default of top_p."},
     {"fixed_sampling", OPTION_BOOL, MODEL(api.fixed_sampling), 0, 0, "false", NULL, true,
      "With strict: temperature, top_p, n and the penalties cannot be changed."},
+    {"price_input", OPTION_USD, MODEL(price.input), 0, 1e9, "0", NULL, true,
+     "USD for a million tokens of prompt."},
+    {"price_cached", OPTION_USD, MODEL(price.cached), 0, 1e9, "0", NULL, true,
+     "The same for those of them that a cache had."},
+    {"price_output", OPTION_USD, MODEL(price.output), 0, 1e9, "0", NULL, true,
+     "USD for a million tokens of reply, reasoning included."},
     {"max_tokens", OPTION_INT, MODEL(api.max_tokens), 0, 16777216, "0", NULL, true,
      "The default length of a reply; 0 takes what the context leaves."},
     {"images", OPTION_BOOL, MODEL(api.images), 0, 0, "false", NULL, true,
@@ -230,15 +352,21 @@ const struct option_table config_backend_options = TABLE(backend_options);
 
 /* Dates are those of the releases. */
 const struct config_default_model config_default_models[] = {
-    {"kimi-k3", "1048576", "2026-07-01", "on", "1", "1", "0.95", "true"},
-    {"kimi-k2.6", "262144", "2026-04-20", "on", "1", "0.6", "0.95", "true"},
-    {"kimi-k2.5", "262144", "2026-01-27", "on", "1", "0.6", "0.95", "true"},
-    {"kimi-k2-thinking", "262144", "2025-11-06", "always", "1", "0.6", "1", "false"},
-    {"kimi-k2-thinking-turbo", "262144", "2025-11-06", "always", "1", "0.6", "1", "false"},
-    {"kimi-k2-instruct-0905", "262144", "2025-09-05", "never", "1", "0.6", "1", "false"},
-    {"kimi-k2-0905-preview", "262144", "2025-09-05", "never", "1", "0.6", "1", "false"},
-    {"kimi-k2-turbo-preview", "262144", "2025-08-01", "never", "1", "0.6", "1", "false"},
-    {"kimi-k2-0711-preview", "131072", "2025-07-11", "never", "1", "0.6", "1", "false"},
+    {"kimi-k3", "1048576", "2026-07-01", "on", "1", "1", "0.95", "true", "3", "0.3", "15"},
+    {"kimi-k2.6", "262144", "2026-04-20", "on", "1", "0.6", "0.95", "true", "0.95", "0.16", "4"},
+    {"kimi-k2.5", "262144", "2026-01-27", "on", "1", "0.6", "0.95", "true", "0.6", "0.1", "3"},
+    {"kimi-k2-thinking", "262144", "2025-11-06", "always", "1", "0.6", "1", "false", "0.6", "0.15",
+     "2.5"},
+    {"kimi-k2-thinking-turbo", "262144", "2025-11-06", "always", "1", "0.6", "1", "false", "1.15",
+     "0.15", "8"},
+    {"kimi-k2-instruct-0905", "262144", "2025-09-05", "never", "1", "0.6", "1", "false", "0.6",
+     "0.15", "2.5"},
+    {"kimi-k2-0905-preview", "262144", "2025-09-05", "never", "1", "0.6", "1", "false", "0.6",
+     "0.15", "2.5"},
+    {"kimi-k2-turbo-preview", "262144", "2025-08-01", "never", "1", "0.6", "1", "false", "1.15",
+     "0.15", "8"},
+    {"kimi-k2-0711-preview", "131072", "2025-07-11", "never", "1", "0.6", "1", "false", "0.6",
+     "0.15", "2.5"},
 };
 const size_t config_n_default_models =
     sizeof config_default_models / sizeof config_default_models[0];
@@ -274,5 +402,13 @@ bool config_default_model(const char *id, struct config_model *out, struct arena
     for (size_t i = 0; i < sizeof pairs / sizeof pairs[0]; i++)
         option_set(option_find(&config_model_options, pairs[i][0]), out, pairs[i][1], arena, "",
                    NULL);
+    struct config_model list = {0};
+    option_set(option_find(&config_model_options, "price_input"), &list, m->price_input, arena, "",
+               NULL);
+    option_set(option_find(&config_model_options, "price_cached"), &list, m->price_cached, arena,
+               "", NULL);
+    option_set(option_find(&config_model_options, "price_output"), &list, m->price_output, arena,
+               "", NULL);
+    out->list_price = list.price;
     return true;
 }

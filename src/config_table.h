@@ -21,7 +21,7 @@ enum {
 /* The models served by default, as texts over the defaults of the model table. */
 struct config_default_model {
     const char *id, *context, *created, *thinking, *temperature, *temperature_instant, *top_p,
-        *fixed_sampling;
+        *fixed_sampling, *price_input, *price_cached, *price_output;
 };
 extern const struct config_default_model config_default_models[];
 extern const size_t config_n_default_models;

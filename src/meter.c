@@ -24,17 +24,38 @@ static int64_t prompt_bytes(const struct api_request *r)
     return bytes;
 }
 
+void meter_open(struct call *c)
+{
+    struct call_meter *m = &c->meter;
+    m->tokenizer = -1;
+    m->prompt = m->reply = -1;
+    m->prompt_bytes = prompt_bytes(&c->request);
+    buf_init(&m->text, TEXT_MAX_BYTES);
+}
+
+bool meter_prompt(struct call *c, int tokenizer)
+{
+    if (tokenizer < 0 || counting_prompt(c->app->counting, c->number, tokenizer, &c->request))
+        return false;
+    c->meter.waiting++;
+    return true;
+}
+
+int64_t meter_prompt_tokens(const struct call *c)
+{
+    return c->meter.prompt >= 0 ? c->meter.prompt : token_estimate((size_t)c->meter.prompt_bytes);
+}
+
 void meter_start(struct call *c)
 {
     size_t model = (size_t)(c->model - c->snapshot->config->models);
     struct call_meter *m = &c->meter;
     m->tokenizer = c->snapshot->tokenizers[model];
-    m->prompt = m->reply = -1;
-    m->prompt_bytes = prompt_bytes(&c->request);
-    buf_init(&m->text, TEXT_MAX_BYTES);
-    if (m->tokenizer >= 0 &&
-        counting_prompt(c->app->counting, c->number, m->tokenizer, &c->request) == 0)
-        m->waiting++;
+    if (m->prompt < 0)
+        meter_prompt(c, m->tokenizer);
+    else if (m->tokenizer < 0)
+        m->prompt =
+            -1; /* counted by a tokenizer that is not this model's: good for the hold alone */
 }
 
 void meter_chunk(struct call *c, const struct relayed *r)

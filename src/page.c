@@ -6,6 +6,7 @@
 #include "base/mem.h"
 #include "call.h"
 #include "engine/engine.h"
+#include "store/applications.h"
 
 #include <stdio.h>
 #include <stdlib.h>
@@ -42,6 +43,8 @@ const char *route_name(int id)
         return "models";
     case ROUTE_BALANCE:
         return "balance";
+    case ROUTE_CONSOLE:
+        return "console";
     case ROUTE_HEALTH:
         return "healthz";
     case ROUTE_READY:
@@ -102,6 +105,26 @@ static void show_models(struct call *c)
     api_models_close(&b);
     answer_json(c, &b);
     buf_done(&b);
+}
+
+void page_write_models(void *arg, struct buf *b)
+{
+    const struct app *app = arg;
+    const struct config *config = app->snapshot->config;
+    for (size_t i = 0; i < config->n_models; i++) {
+        const struct config_model *m = &config->models[i];
+        struct api_model row = m->api;
+        int64_t most = context_of(app, config, m);
+        if (most && row.context_tokens > most)
+            row.context_tokens = most;
+        buf_adds(b, i ? ",{\"id\":" : "{\"id\":");
+        json_write_string(b, row.id, strlen(row.id));
+        buf_addf(b,
+                 ",\"context_length\":%lld,\"price_input\":%.6f,\"price_cached\":%.6f,"
+                 "\"price_output\":%.6f}",
+                 (long long)row.context_tokens, (double)m->price.input / 1e6,
+                 (double)m->price.cached / 1e6, (double)m->price.output / 1e6);
+    }
 }
 
 static void show_ready(struct call *c)
@@ -165,15 +188,81 @@ static void show_text(struct call *c, const char *type, const char *text)
     answer_body(c, 200, type, text, strlen(text));
 }
 
-static void show_balance(struct call *c)
+/* --- the balance --- */
+
+struct balance_job {
+    struct store_job job;
+    int64_t application_id;
+    struct store_application application;
+};
+
+static int read_balance(struct store *s, struct store_job *job, struct error *e)
 {
-    struct fault f;
-    fault_set(&f, FAULT_NOT_IMPLEMENTED, NULL,
-              "Balances come with the ledger, which this version has not: nothing is charged.");
-    call_refuse(c, &f);
+    struct balance_job *j = (struct balance_job *)job;
+    return store_application_get(s, 0, j->application_id, &j->application, e);
 }
 
-void page_show(struct call *c)
+/* What this key may still spend: of its application, and no more than its own cap leaves. */
+static int64_t available_micros(const struct store_key *key, const struct store_application *a)
+{
+    int64_t cap = key->cap_micros - key->used_micros - key->held_micros;
+    if (key->cap_micros < 0 || cap > a->balance_micros)
+        return a->balance_micros;
+    return cap > 0 ? cap : 0;
+}
+
+/* Moonshot's shape. All that there is was granted: a voucher, as they call it. */
+static void write_balance(struct call *c, const struct store_application *a)
+{
+    int64_t micros = available_micros(&c->key, a);
+    struct buf b;
+    buf_init(&b, 1024);
+    buf_addf(
+        &b,
+        "{\"code\":0,\"data\":{\"available_balance\":%lld.%06lld,\"voucher_balance\":%lld.%06lld,"
+        "\"cash_balance\":0},\"scode\":\"0x0\",\"status\":true}",
+        (long long)(micros / 1000000), (long long)(micros % 1000000), (long long)(micros / 1000000),
+        (long long)(micros % 1000000));
+    answer_json(c, &b);
+    buf_done(&b);
+}
+
+static void on_balance(void *owner, struct store_job *job)
+{
+    struct call *c = call_find(owner, job->number);
+    if (c) {
+        c->books.waiting--;
+        if (c->step == CALL_REPLY && job->code)
+            call_refuse_away(c, "Balances cannot be read at the moment, please try again later.");
+        else if (c->step == CALL_REPLY) {
+            c->step = CALL_OVER;
+            write_balance(c, &((const struct balance_job *)job)->application);
+        }
+        call_release(c);
+    }
+    free(job);
+}
+
+/* The one page that the store is asked for. */
+static void show_balance(struct call *c)
+{
+    struct balance_job *j = mem_zalloc(sizeof *j);
+    j->job = (struct store_job){.work = read_balance,
+                                .done = on_balance,
+                                .owner = c->app,
+                                .number = c->number,
+                                .bare = true};
+    j->application_id = c->key.application_id;
+    if (store_ask_read(c->app->store, &j->job)) {
+        free(j);
+        call_refuse_away(c, "Balances cannot be read at the moment, please try again later.");
+        return;
+    }
+    c->books.waiting++;
+}
+
+/* True: the answer is given; else it comes when the store has answered. */
+bool page_show(struct call *c)
 {
     switch ((enum route_id)c->route) {
     case ROUTE_MODELS:
@@ -182,7 +271,7 @@ void page_show(struct call *c)
         break;
     case ROUTE_BALANCE:
         show_balance(c);
-        break;
+        return false;
     case ROUTE_HEALTH:
         show_text(c, "application/json; charset=utf-8", "{\"status\":\"ok\"}");
         break;
@@ -207,6 +296,8 @@ void page_show(struct call *c)
     case ROUTE_CHAT:
     case ROUTE_CHAT_KIMI:
     case ROUTE_COUNT:
-        break; /* these have a backend */
+    case ROUTE_CONSOLE:
+        break; /* these are not answered here */
     }
+    return true;
 }

@@ -93,6 +93,8 @@ static void add_chat(struct buf *b, const struct call *c)
     add_number(b, ",\"cached_tokens\":", c->usage.cached_tokens);
     add_number(b, ",\"completion_tokens\":", c->usage.completion_tokens);
     add_word(b, ",\"usage\":\"", record_source(c->usage.source));
+    if (c->books.charged_micros >= 0)
+        add_number(b, ",\"charged_micros\":", c->books.charged_micros);
 }
 
 static void write_line(const struct call *c, int64_t duration_us)
@@ -106,6 +108,8 @@ static void write_line(const struct call *c, int64_t duration_us)
     add_word(&b, ",\"end\":\"", how_it_ended(c));
     if (c->authenticated)
         add_number(&b, ",\"key\":", c->key.id);
+    if (c->account_id)
+        add_number(&b, ",\"account\":", c->account_id);
     if (c->model)
         add_chat(&b, c);
     add_ms(&b, ",\"ms\":", duration_us);

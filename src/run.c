@@ -262,6 +262,20 @@ static void on_piece(void *arg, uint64_t number, const struct backend_piece *pie
     answer_piece(c, piece);
 }
 
+/* An upstream that goes on past max_tokens would be paid for by nobody. Each event with text has a
+ * token at least; that is a bound without a tokenizer. */
+static void note_finish(struct call *c, const struct relayed *chunk)
+{
+    if (chunk->n_choices && chunk->choice[0].finished)
+        c->books.finish = chunk->choice[0].finish;
+    if (chunk->content_bytes > 0)
+        c->books.seen_tokens++;
+    c->books.cut_short = c->books.most_tokens && c->books.seen_tokens > c->books.most_tokens &&
+                         c->books.finish == API_FINISH_NONE;
+}
+
+static void end_here(struct call *c);
+
 static void on_chunk(void *arg, uint64_t number, const struct relayed *chunk)
 {
     struct call *c = find_running(arg, number);
@@ -269,7 +283,10 @@ static void on_chunk(void *arg, uint64_t number, const struct relayed *chunk)
         return;
     note_first_text(c);
     meter_chunk(c, chunk);
+    note_finish(c, chunk);
     answer_chunk(c, chunk);
+    if (c->books.cut_short)
+        end_here(c);
 }
 
 static void on_whole(void *arg, uint64_t number, const struct relayed *reply)
@@ -279,6 +296,8 @@ static void on_whole(void *arg, uint64_t number, const struct relayed *reply)
         return;
     note_first_text(c);
     meter_chunk(c, reply);
+    note_finish(c, reply);
+    c->books.cut_short = false;
     answer_whole(c, reply);
 }
 
@@ -307,9 +326,32 @@ static void finish(struct call *c)
     } else if (meter_settle(c)) {
         c->step = CALL_COUNT;
     } else {
+        c->step = CALL_SETTLE;
+        if (settle_reply(c))
+            call_replied(c, true);
+    }
+}
+
+void call_replied(struct call *c, bool written)
+{
+    struct fault f;
+    if (written) {
         c->step = CALL_OVER;
         answer_end(c);
+        return;
     }
+    fault_set(&f, FAULT_UNAVAILABLE, NULL, "The reply could not be recorded.");
+    f.retry_after_s = 1;
+    call_refuse(c, &f);
+}
+
+/* The hold is reached: a well-formed end, as if the upstream had kept to max_tokens. */
+static void end_here(struct call *c)
+{
+    c->books.finish = API_FINISH_LENGTH;
+    call_stop(c);
+    answer_length(c);
+    finish(c);
 }
 
 static void on_end(void *arg, uint64_t number, const struct backend_end *end)
@@ -383,6 +425,11 @@ void call_on_count(void *arg, uint64_t number, enum counting_what what, int64_t 
     if (!c)
         return;
     meter_count(c, what, tokens);
+    if (c->step == CALL_PROMPT) {
+        c->step = CALL_LIMIT;
+        call_go_on(c);
+        return;
+    }
     if (c->meter.waiting)
         return;
     if (c->step == CALL_COUNT && !call_is_chat(c))

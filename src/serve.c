@@ -11,6 +11,8 @@
 #include "config.h"
 #include "embed.h"
 #include "engine/engine.h"
+#include "http/tls.h"
+#include "serve_store.h"
 
 #include <event2/event.h>
 #include <getopt.h>
@@ -21,7 +23,7 @@
 #include <sys/resource.h>
 #include <unistd.h>
 
-enum { OVERRIDES_MAX = 64, N_SIGNALS = 3, KEY_QUEUE = 65536 };
+enum { OVERRIDES_MAX = 64, N_SIGNALS = 3 };
 
 struct server {
     struct app app;
@@ -137,22 +139,52 @@ static int read_snapshot(struct server *s, struct snapshot **out, struct error *
     int rc = config_read(s->config_file, s->overrides, s->n_overrides, &c, e);
     if (rc)
         return rc;
+    struct net_list proxies;
+    rc = net_list_parse(c->trusted_proxies, &proxies, e);
+    if (rc) {
+        config_free(c);
+        return rc;
+    }
     *out = mem_zalloc(sizeof **out);
+    (*out)->proxies = proxies;
     (*out)->config = c;
     (*out)->tokenizers = mem_array(c->n_models + 1, sizeof *(*out)->tokenizers);
+    (*out)->prompt_tokenizers = mem_array(c->n_models + 1, sizeof *(*out)->prompt_tokenizers);
     (*out)->users = 1;
     return 0;
+}
+
+/* Prompts must be counted before the call runs where tokens have a price or a limit. */
+static bool counts_prompts(const struct config *c, const struct config_model *m)
+{
+    return m->price.input || m->price.cached || m->price.output ||
+           c->rates.key.per_minute[LIMITS_TOKENS] || c->rates.account.per_minute[LIMITS_TOKENS] ||
+           c->rates.model.per_minute[LIMITS_TOKENS] || c->rates.network.per_minute[LIMITS_TOKENS];
+}
+
+static bool has_local_route(const struct config *c, const struct config_model *m)
+{
+    for (size_t i = 0; i < m->n_routes; i++) {
+        const struct config_backend *b = config_backend(c, m->routes[i].backend);
+        if (b && b->kind == CONFIG_LOCAL)
+            return true;
+    }
+    return false;
 }
 
 /* Opens what the models' tokens are counted with. */
 static int open_tokenizers(struct server *s, struct snapshot *fresh, struct error *e)
 {
+    const struct config *c = fresh->config;
     int rc = 0;
-    for (size_t i = 0; i < fresh->config->n_models && !rc; i++) {
-        const char *path = fresh->config->models[i].tokenizer;
+    for (size_t i = 0; i < c->n_models && !rc; i++) {
+        const struct config_model *m = &c->models[i];
         fresh->tokenizers[i] = -1;
-        if (path && *path)
-            rc = counting_tokenizer(s->app.counting, path, &fresh->tokenizers[i], e);
+        if (m->tokenizer && *m->tokenizer)
+            rc = counting_tokenizer(s->app.counting, m->tokenizer, &fresh->tokenizers[i], e);
+        fresh->prompt_tokenizers[i] = fresh->tokenizers[i];
+        if (!rc && fresh->tokenizers[i] < 0 && counts_prompts(c, m) && has_local_route(c, m))
+            rc = counting_tokenizer(s->app.counting, "engine", &fresh->prompt_tokenizers[i], e);
     }
     return rc;
 }
@@ -223,20 +255,6 @@ static int open_backends(struct server *s, struct error *e)
     return rc;
 }
 
-static int open_keys(struct server *s, struct error *e)
-{
-    struct store *store;
-    int rc = store_open(s->app.snapshot->config->data, &store, e);
-    if (rc)
-        return rc;
-    rc = store_writer_open(store, KEY_QUEUE, &s->app.writer, e);
-    if (rc) {
-        store_close(store);
-        return rc;
-    }
-    return gate_open(s->app.base, s->app.writer, call_on_pass, &s->app, &s->app.gate, e);
-}
-
 static struct event_base *open_loop(void)
 {
     struct event_config *config = event_config_new();
@@ -246,6 +264,27 @@ static struct event_base *open_loop(void)
     return base;
 }
 
+/* The certificate, if there is one; NULL is plain HTTP. */
+static int open_tls(const struct config *c, struct http_tls **out, struct error *e)
+{
+    *out = NULL;
+    return *c->tls.cert ? http_tls_open(c->tls.cert, c->tls.key, out, e) : 0;
+}
+
+static int open_http(struct server *s, struct error *e)
+{
+    struct app *app = &s->app;
+    const struct config *c = app->snapshot->config;
+    struct http_tls *tls;
+    int rc = open_tls(c, &tls, e);
+    if (!rc)
+        rc = http_open(app->base, c->listen, &c->http, &call_http, app, &app->http, e);
+    if (!rc)
+        http_set_tls(app->http, tls);
+    http_tls_close(tls);
+    return rc;
+}
+
 /* --- reload and drain --- */
 
 /* The settings that rooms keep a copy of. */
@@ -253,7 +292,7 @@ static void use_settings(struct server *s)
 {
     const struct config *c = s->app.snapshot->config;
     log_setup(c->log_level, c->log_json);
-    gate_set_cache(s->app.gate, c->key_cache_ms);
+    serve_store_set(&s->app);
     if (s->app.http)
         http_set_limits(s->app.http, &c->http);
 }
@@ -286,17 +325,23 @@ static void tell_reloaded(const struct config *old, const struct config *fresh)
 static void reload(struct server *s)
 {
     struct snapshot *old = s->app.snapshot, *fresh = NULL;
+    struct http_tls *tls = NULL;
     struct error e = {0};
     int rc = read_snapshot(s, &fresh, &e);
+    if (!rc)
+        rc = open_tls(fresh->config, &tls, &e);
     if (!rc)
         rc = open_tokenizers(s, fresh, &e);
     if (!rc)
         rc = set_sources(s, fresh->config, &e);
     if (rc) {
         log_line(LOG_ERROR_LEVEL, "reload", "kept the old configuration: %s", e.text);
+        http_tls_close(tls);
         snapshot_drop(fresh);
         return;
     }
+    http_set_tls(s->app.http, tls);
+    http_tls_close(tls);
     s->app.snapshot = fresh;
     use_settings(s);
     tell_warnings(fresh->config);
@@ -401,7 +446,8 @@ static int open_all(struct server *s, struct error *e)
     if (!app->base)
         return error_set(e, ERR_IO, "cannot make an event loop");
     call_setup(app);
-    rc = open_keys(s, e);
+    s->loading_since_ms = clock_mono_ms();
+    rc = serve_store_open(app, tell_progress, s, e);
     if (!rc)
         use_settings(s);
     if (!rc)
@@ -409,8 +455,7 @@ static int open_all(struct server *s, struct error *e)
     if (!rc)
         rc = open_signals(s, e);
     if (!rc)
-        rc = http_open(app->base, app->snapshot->config->listen, &app->snapshot->config->http,
-                       &call_http, app, &app->http, e);
+        rc = open_http(s, e);
     return rc;
 }
 
@@ -418,10 +463,9 @@ static void close_all(struct server *s)
 {
     struct app *app = &s->app;
     http_close(app->http);
-    gate_close(app->gate);
-    store_writer_close(app->writer);
     router_close(app->router);
     call_cleanup(app);
+    serve_store_close(app);
     counting_close(app->counting);
     for (int i = 0; i < N_SIGNALS; i++)
         if (s->signals[i])
@@ -451,14 +495,15 @@ static void tell_start(const struct server *s)
     tell_warnings(s->app.snapshot->config);
     if (s->app.local)
         tell_model(local_info(s->app.local));
-    fprintf(stderr, "moongate " MOONGATE_VERSION " listening on http://%s\n",
-            http_address(s->app.http));
+    fprintf(stderr, "moongate " MOONGATE_VERSION " listening on %s://%s\n",
+            *s->app.snapshot->config->tls.cert ? "https" : "http", http_address(s->app.http));
 }
 
 int command_serve(int argc, char **argv)
 {
     struct server *s = mem_zalloc(sizeof *s);
     struct error e = {0};
+    s->app.lock_fd = -1;
     mem_keep_freed();
     int rc = read_options(s, argc, argv);
     if (rc) {

@@ -3,8 +3,8 @@
 # packages; says nothing when all is there.
 set -eu
 
-build="gcc cmake ninja-build pkg-config curl ca-certificates libcurl4-openssl-dev libevent-dev libpcre2-dev libpq-dev libsodium-dev libsqlite3-dev libyaml-dev"
-test="libcmocka-dev openssl postgresql"
+build="gcc cmake ninja-build pkg-config curl ca-certificates libcurl4-openssl-dev libevent-dev libhiredis-dev libpcre2-dev libpq-dev libsodium-dev libsqlite3-dev libssl-dev libyaml-dev"
+test="libcmocka-dev openssl postgresql redis-server"
 check="clang clang-format libclang-rt-14-dev libcmocka-dev git python3"
 bench="wrk nginx-light python3"
 

@@ -21,9 +21,11 @@ LEVELS = {
 
 # Libraries have a home, so that one can be replaced without a search through the tree.
 HOMES = {
-    "curl/": {"backend"},
-    "event2/": {"http", "gate", "backend", "console", "top"},
+    "curl/": {"backend", "console"},
+    "event2/": {"http", "gate", "store", "backend", "console", "top"},
     "libpq-fe.h": {"store"},
+    "hiredis/": {"gate"},
+    "openssl/": {"http"},
     "pcre2.h": {"engine"},
     "sodium.h": {"base", "engine", "gate", "console", "top"},
     "sqlite3.h": {"store"},

@@ -23,6 +23,10 @@ enum fault_kind {
     FAULT_USED_UP,           /* 403 used_up                exceeded_current_quota_error */
     FAULT_DISABLED,          /* 403 disabled               permission_denied_error */
     FAULT_FORBIDDEN,         /* 403 forbidden              content_filter */
+    FAULT_NO_SESSION,        /* 401 invalid_token          nobody is logged in */
+    FAULT_DENIED,            /* 403 forbidden              permission_denied_error */
+    FAULT_NOT_FOUND,         /* 404 not_found              resource_not_found_error */
+    FAULT_DUPLICATION,       /* 409 duplication            invalid_request_error */
     FAULT_NO_API,            /* 404 no_api                 resource_not_found_error */
     FAULT_MODEL_UNKNOWN,     /* 404 model_not_found        resource_not_found_error */
     FAULT_METHOD,            /* 405 bad_request            invalid_request_error, with Allow */

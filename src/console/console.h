@@ -57,6 +57,8 @@ struct console_answer {
     const struct fault *fault; /* not NULL: answer with this instead */
 };
 struct console_events {
+    /* It may, and has a body to read: call http_read_body, and then console_body. */
+    void (*on_read)(void *arg, uint64_t number);
     void (*on_answer)(void *arg, uint64_t number, const struct console_answer *a);
 };
 
@@ -65,6 +67,11 @@ int console_open(struct event_base *base, struct store_threads *store,
                  struct console **out, struct error *e);
 void console_set(struct console *c, const struct console_options *o); /* at a reload */
 void console_close(struct console *c);                                /* accepts NULL */
+
+/* Makes the first administrator where there is none, and prints its one-time password, once, on
+ * standard error. At the start, before the loop. */
+struct store;
+int console_first_admin(struct store *s, const char *email, struct error *e);
 
 /* Is the path one of the console's? Then console_begin answers it, whatever the method. */
 bool console_has(const struct console *c, const char *path);
@@ -76,10 +83,9 @@ struct console_client {
     const char *peer; /* the client's address, behind trusted proxies the real one */
     bool secure;      /* it came under TLS */
 };
-/* A request's head is there. *wants_body: call http_read_body and then console_body. Answers come
- * through on_answer, perhaps before this returns. */
+/* A request's head is there. Events may come before this returns. */
 void console_begin(struct console *c, uint64_t number, struct http_exchange *x,
-                   const char *trace_id, const struct console_client *client, bool *wants_body);
+                   const char *trace_id, const struct console_client *client);
 void console_body(struct console *c, uint64_t number, const char *body, size_t len);
 void console_end(struct console *c, uint64_t number); /* the exchange is over */
 /* Whose request it was, for the log: 0 nobody's. Until console_end. */

@@ -15,6 +15,7 @@
 #include "base/buf.h"
 #include "base/json.h"
 #include "console/console.h"
+#include "console/password.h"
 #include "console/session.h"
 #include "http/http.h"
 #include "store/accounts.h"
@@ -65,6 +66,7 @@ struct request {
     /* The frame's own: */
     struct request *next;
     void (*then)(struct request *r, struct store_job *job);
+    void (*then_password)(struct request *r, const struct password_answer *answer);
     int awaited;
     bool answered;
     struct http_header headers[REQUEST_HEADERS_MAX];
@@ -94,7 +96,7 @@ bool request_usd(struct request *r, const char *name, int64_t least_micros, int6
 /* --- the store --- */
 
 /* Sends the job and goes on in `then`, on the loop, with the answer; the frame frees the job
- * afterwards (`wipe`, if set, is called before). Not called if the client has left. One at a
+ * afterwards. Not called if the client has left. One at a
  * time. If too much waits it is answered 503 here, the job freed. */
 void request_ask(struct request *r, struct store_job *job, store_work_fn *work,
                  void (*then)(struct request *r, struct store_job *job));
@@ -103,6 +105,13 @@ void request_ask_read(struct request *r, struct store_job *job, store_work_fn *w
                       void (*then)(struct request *r, struct store_job *job));
 /* If the job failed: answers (404, 409, 403, 400, 503 ...) and returns true. */
 bool request_failed(struct request *r, const struct store_job *job);
+
+/* A password's hash is made, or compared with one (NULL: of an address that nobody has; it costs
+ * the same); goes on in `then`. */
+void request_hash(struct request *r, const char *password,
+                  void (*then)(struct request *r, const struct password_answer *answer));
+void request_verify(struct request *r, const char *password, const char *hash,
+                    void (*then)(struct request *r, const struct password_answer *answer));
 
 /* Waits for something else than the store (a password, a mail): until request_resume finds it
  * again. request_resume ends the waiting; NULL: the client has left meanwhile. */

@@ -5,7 +5,7 @@
 #ifndef MOONGATE_GATE_CACHE_H
 #define MOONGATE_GATE_CACHE_H
 
-#include "store/store.h"
+#include "store/keys.h"
 
 #include <stdbool.h>
 #include <stddef.h>

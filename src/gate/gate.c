@@ -9,77 +9,141 @@
 #include "gate/gate.h"
 
 #include "base/clock.h"
-#include "base/mailbox.h"
 #include "base/mem.h"
+#include "base/net.h"
 #include "gate/cache.h"
 
-#include <event2/event.h>
+#include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
-#include <strings.h>
 
-enum { CACHED_KEYS_MAX = 65536, NOBODY = 0 /* a number that no call has */ };
+enum { CACHED_KEYS_MAX = 65536, PEER_BYTES = 64, MINUTE_MS = 60000 };
 
 struct gate {
-    struct store_writer *writer; /* borrowed */
+    struct store_threads *store; /* borrowed */
     struct key_cache *cache;     /* NULL while cache_ms is 0 */
     int cache_ms;
-    struct event *answers;
     void (*on_pass)(void *arg, uint64_t number, const struct gate_pass *pass);
     void *arg;
 };
 
-static enum gate_verdict judge(const struct store_answer *a)
+/* A look-up under way, or the note of a key's use. */
+struct find_job {
+    struct store_job job;
+    uint8_t hash[STORE_HASH_BYTES];
+    int64_t read_ms; /* monotonic, before the store was asked */
+    bool renews;     /* for the memory alone: no call waits */
+    char peer[PEER_BYTES];
+    struct store_key key;
+};
+
+/* --- the verdict --- */
+
+static bool is_from(const char *networks, const char *peer)
 {
-    if (a->code == ERR_NOT_FOUND)
+    struct net_list list;
+    struct error e;
+    if (!*networks)
+        return true;
+    bool good = net_list_parse(networks, &list, &e) == 0 && net_list_has(&list, peer);
+    return good;
+}
+
+static enum gate_verdict judge(const struct store_key *key, const char *peer)
+{
+    if (key->revoked_ms != 0)
         return GATE_UNKNOWN;
-    if (a->code != 0)
-        return GATE_UNAVAILABLE;
-    if (a->key.revoked_ms != 0)
-        return GATE_UNKNOWN;
-    if (a->key.expires_ms != 0 && a->key.expires_ms <= clock_unix_ms())
+    if (key->expires_ms != 0 && key->expires_ms <= clock_unix_ms())
         return GATE_EXPIRED;
-    return a->key.disabled ? GATE_DISABLED : GATE_OK;
+    if (key->disabled || key->owner_disabled)
+        return GATE_DISABLED;
+    if (key->kind != STORE_KEY_CALLS)
+        return GATE_PLATFORM;
+    return is_from(key->networks, peer) ? GATE_OK : GATE_NETWORK;
 }
 
-static void remember(struct gate *g, const struct store_answer *a, enum gate_verdict verdict)
+/* --- the way to the store --- */
+
+static int work_find(struct store *s, struct store_job *job, struct error *e)
 {
-    if (!g->cache)
+    struct find_job *j = (struct find_job *)job;
+    return store_key_find(s, j->hash, &j->key, e);
+}
+
+static int work_note(struct store *s, struct store_job *job, struct error *e)
+{
+    const struct find_job *j = (const struct find_job *)job;
+    return store_key_used(s, j->key.id, clock_unix_ms(), e);
+}
+
+static void on_noted(void *owner, struct store_job *job)
+{
+    (void)owner;
+    free(job);
+}
+
+/* The use is kept to the minute. A note is worth little: nobody waits for it, one that fails is
+ * left to the key's next call. */
+static void note_use(struct gate *g, const struct store_key *key)
+{
+    int64_t now_ms = clock_unix_ms();
+    if (key->used_ms >= now_ms - now_ms % MINUTE_MS)
         return;
-    if (verdict == GATE_OK)
-        key_cache_put(g->cache, a->hash, &a->key, a->read_ms);
-    else if (verdict != GATE_UNAVAILABLE)
-        key_cache_drop(g->cache, a->hash);
+    struct find_job *note = mem_zalloc(sizeof *note);
+    note->job = (struct store_job){.work = work_note, .done = on_noted, .relaxed = true};
+    note->key.id = key->id;
+    if (store_ask(g->store, &note->job))
+        free(note);
 }
 
-static void on_answers(evutil_socket_t fd, short what, void *arg)
+static void on_found(void *owner, struct store_job *job)
 {
-    struct gate *g = arg;
-    struct store_answer a;
-    (void)fd;
-    (void)what;
-    while (mailbox_take(store_writer_answers(g->writer), &a)) {
-        struct gate_pass pass = {.verdict = judge(&a), .key = a.key};
-        remember(g, &a, pass.verdict);
-        if (a.number != NOBODY)
-            g->on_pass(g->arg, a.number, &pass);
-    }
+    struct find_job *j = (struct find_job *)job;
+    struct gate *g = owner;
+    struct gate_pass pass = {.verdict = GATE_UNAVAILABLE};
+    if (job->code == ERR_NOT_FOUND)
+        pass.verdict = GATE_UNKNOWN;
+    else if (job->code == 0)
+        pass = (struct gate_pass){.verdict = judge(&j->key, j->peer), .key = j->key};
+    bool good = pass.verdict == GATE_OK || pass.verdict == GATE_NETWORK;
+    if (good)
+        note_use(g, &j->key);
+    if (g->cache && good)
+        key_cache_put(g->cache, j->hash, &j->key, j->read_ms);
+    else if (g->cache && pass.verdict != GATE_UNAVAILABLE)
+        key_cache_drop(g->cache, j->hash);
+    if (!j->renews)
+        g->on_pass(g->arg, job->number, &pass);
+    free(j);
 }
 
-int gate_open(struct event_base *base, struct store_writer *writer,
+static int find(struct gate *g, uint64_t number, const uint8_t hash[STORE_HASH_BYTES],
+                const char *peer, bool renews)
+{
+    struct find_job *j = mem_zalloc(sizeof *j);
+    j->job = (struct store_job){
+        .work = work_find, .done = on_found, .owner = g, .number = number, .bare = true};
+    memcpy(j->hash, hash, STORE_HASH_BYTES);
+    snprintf(j->peer, sizeof j->peer, "%s", peer);
+    j->read_ms = clock_mono_ms();
+    j->renews = renews;
+    int rc = store_ask_read(g->store, &j->job);
+    if (rc)
+        free(j);
+    return rc;
+}
+
+/* --- the face --- */
+
+int gate_open(struct store_threads *store,
               void (*on_pass)(void *arg, uint64_t number, const struct gate_pass *pass), void *arg,
               struct gate **out, struct error *e)
 {
     struct gate *g = mem_zalloc(sizeof *g);
-    g->writer = writer;
+    (void)e;
+    g->store = store;
     g->on_pass = on_pass;
     g->arg = arg;
-    g->answers = event_new(base, mailbox_fd(store_writer_answers(writer)), EV_READ | EV_PERSIST,
-                           on_answers, g);
-    if (!g->answers || event_add(g->answers, NULL) != 0) {
-        gate_close(g);
-        return error_set(e, ERR_IO, "the loop does not watch the store's answers");
-    }
     *out = g;
     return 0;
 }
@@ -88,8 +152,6 @@ void gate_close(struct gate *g)
 {
     if (!g)
         return;
-    if (g->answers)
-        event_free(g->answers);
     key_cache_free(g->cache);
     free(g);
 }
@@ -106,45 +168,33 @@ void gate_set_cache(struct gate *g, int ms)
 }
 
 /* A busy key is read anew when half its time is over, so that no call waits for the store. */
-static bool is_remembered(struct gate *g, const uint8_t *hash, struct gate_pass *now)
+static bool is_remembered(struct gate *g, const uint8_t *hash, const char *peer,
+                          struct gate_pass *now)
 {
     int64_t now_ms = clock_mono_ms();
     if (!g->cache || !key_cache_find(g->cache, hash, now_ms - g->cache_ms, &now->key))
         return false;
     if (key_cache_renew(g->cache, hash, now_ms - g->cache_ms / 2))
-        store_writer_find_key(g->writer, NOBODY, hash);
-    if (now->key.expires_ms != 0 && now->key.expires_ms <= clock_unix_ms())
-        return false;
-    now->verdict = GATE_OK;
-    return true;
-}
-
-/* The text after "Bearer", without the spaces around it; NULL if there is none. */
-static const char *bearer_key(const char *authorization, size_t *len)
-{
-    static const char scheme[] = "Bearer ";
-    if (!authorization || strncasecmp(authorization, scheme, sizeof scheme - 1) != 0)
-        return NULL;
-    const char *key = authorization + sizeof scheme - 1;
-    key += strspn(key, " ");
-    *len = strlen(key);
-    while (*len > 0 && (key[*len - 1] == ' ' || key[*len - 1] == '\t'))
-        (*len)--;
-    return *len > 0 ? key : NULL;
+        find(g, 0, hash, peer, true);
+    now->verdict = judge(&now->key, peer);
+    return now->verdict == GATE_OK || now->verdict == GATE_NETWORK;
 }
 
 static bool looks_like_key(const char *key, size_t len)
 {
     static const char alphabet[] =
         "ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789-_";
-    return len == GATE_KEY_CHARS && memcmp(key, "mg-", 3) == 0 && strspn(key, alphabet) >= len;
+    bool shape = (len == GATE_KEY_CHARS && memcmp(key, "mg-", 3) == 0) ||
+                 (len == GATE_TOKEN_CHARS && memcmp(key, "platform-", 9) == 0);
+    return shape && strspn(key, alphabet) >= len;
 }
 
-bool gate_check(struct gate *g, uint64_t number, const char *authorization, struct gate_pass *now)
+bool gate_check(struct gate *g, uint64_t number, const char *authorization, const char *peer,
+                struct gate_pass *now)
 {
     uint8_t hash[STORE_HASH_BYTES];
     size_t len;
-    const char *key = bearer_key(authorization, &len);
+    const char *key = gate_bearer(authorization, &len);
 
     *now = (struct gate_pass){.verdict = GATE_NO_KEY};
     if (!key)
@@ -153,10 +203,10 @@ bool gate_check(struct gate *g, uint64_t number, const char *authorization, stru
     if (!looks_like_key(key, len))
         return true;
     gate_key_hash(key, len, hash);
-    if (is_remembered(g, hash, now))
+    if (is_remembered(g, hash, peer, now))
         return true;
     now->verdict = GATE_UNAVAILABLE;
-    return store_writer_find_key(g->writer, number, hash) != 0;
+    return !store_is_up(g->store) || find(g, number, hash, peer, false) != 0;
 }
 
 bool gate_allows_model(const struct store_key *key, const char *model)

@@ -1,15 +1,17 @@
 /*
- * Who may call: from an Authorization header to a key and its rights. Later the limits, the
- * quota and the queue stand here too: gate_check is the one place that a call passes.
+ * Who may call: from an Authorization header to a key and its rights. The limits of how much may
+ * be called stand beside it (rates.h), the quota in the store's books.
  *
  * Keys are "mg-" and 43 characters of base64url (32 random bytes); the store knows their SHA-256
- * alone. The event loop's thread, except gate_key_make and gate_key_hash, which are pure.
+ * alone. The event loop's thread, except gate_key_make, gate_token_make, gate_key_hash and
+ * gate_bearer, which are pure.
  */
 #ifndef MOONGATE_GATE_GATE_H
 #define MOONGATE_GATE_GATE_H
 
 #include "base/error.h"
-#include "store/store.h"
+#include "store/keys.h"
+#include "store/threads.h"
 
 #include <stdbool.h>
 #include <stdint.h>
@@ -22,6 +24,8 @@ enum gate_verdict {
     GATE_UNKNOWN, /* also revoked: the caller cannot tell */
     GATE_EXPIRED,
     GATE_DISABLED,
+    GATE_PLATFORM,   /* a platform token, which calls no model */
+    GATE_NETWORK,    /* the key is not for the caller's network */
     GATE_UNAVAILABLE /* the store did not answer */
 };
 
@@ -30,13 +34,17 @@ struct gate_pass {
     struct store_key key; /* if the key is known */
 };
 
-enum { GATE_KEY_CHARS = 46 };
+enum { GATE_KEY_CHARS = 46, GATE_TOKEN_CHARS = 52 };
 void gate_key_make(char out[GATE_KEY_CHARS + 1]);
+/* The same as a platform token: "platform-" and 43 characters. */
+void gate_token_make(char out[GATE_TOKEN_CHARS + 1]);
+/* What stands after "Bearer" in an Authorization header, without the spaces around it; NULL if
+ * there is none. Borrowed. */
+const char *gate_bearer(const char *authorization, size_t *len);
 void gate_key_hash(const char *key, size_t len, uint8_t hash[STORE_HASH_BYTES]);
 
-struct event_base;
-/* Watches the writer's answers on the loop. on_pass gets the caller's number. */
-int gate_open(struct event_base *base, struct store_writer *writer,
+/* on_pass gets the caller's number. */
+int gate_open(struct store_threads *store,
               void (*on_pass)(void *arg, uint64_t number, const struct gate_pass *pass), void *arg,
               struct gate **out, struct error *e);
 void gate_close(struct gate *g);
@@ -44,9 +52,11 @@ void gate_close(struct gate *g);
  * revoked one may go on. Its time of expiry is looked at each time. 0 (as it is opened): every
  * key is looked up every time. */
 void gate_set_cache(struct gate *g, int ms);
-/* Begins a check. A header that cannot be right, and a key that is known to be good, are answered
- * at once through *now (returns true); otherwise on_pass comes later, from the loop. */
-bool gate_check(struct gate *g, uint64_t number, const char *authorization, struct gate_pass *now);
+/* Begins a check of a call from `peer` (an address). A header that cannot be right, and a key that
+ * is known to be good, are answered at once through *now (returns true); otherwise on_pass comes
+ * later, from the loop. */
+bool gate_check(struct gate *g, uint64_t number, const char *authorization, const char *peer,
+                struct gate_pass *now);
 /* May a key call this model? Its list is empty or holds the exact name. */
 bool gate_allows_model(const struct store_key *key, const char *model);
 

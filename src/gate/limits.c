@@ -21,8 +21,7 @@
 enum {
     FIRST_BUCKETS = 64,
     CLEARED_A_NEWCOMER = 2, /* so that a table shrinks */
-    LOOKED_AT_FOR_ROOM = 8,
-    RETRY_CONCURRENT_MS = 1000
+    LOOKED_AT_FOR_ROOM = 8
 };
 
 struct limits_row {
@@ -56,7 +55,7 @@ struct view {
     const struct limits_rates *rates; /* NULL: not looked at */
     struct limits_row *row;
     struct limits_row now;
-    int64_t tokens; /* that it would reserve; -1: they are not limited */
+    int64_t tokens; /* that it would reserve there */
 };
 
 /* --- rows --- */
@@ -122,7 +121,6 @@ static void remove_row(struct limits *l, struct limits_row *row)
     free(row);
 }
 
-/* Called with each use, while the row is idle: it is the one used last. */
 static void move_last(struct table *t, struct limits_row *row)
 {
     TAILQ_REMOVE(&t->idle, row, by_use);
@@ -172,13 +170,6 @@ static bool make_room(struct limits *l, struct table *t, int64_t now_ms)
 
 /* --- looking --- */
 
-int64_t limits_reserve(int64_t rate, const struct limits_ask *ask)
-{
-    if (ask->prompt_tokens > rate)
-        return -1;
-    return ask->tokens > rate ? rate : ask->tokens;
-}
-
 static void set_rates(struct view *v, bool shared)
 {
     for (int k = 0; k < LIMITS_RATES; k++) {
@@ -195,7 +186,6 @@ static void view_subject(struct limits *l, enum limits_scope scope,
 {
     struct table *t = &l->tables[scope];
     v->rates = &subject->rates;
-    v->tokens = -1;
     v->now.at_ms = now_ms;
     v->row = find_row(l, t, subject->id);
     if (!v->row && !make_room(l, t, now_ms))
@@ -204,57 +194,6 @@ static void view_subject(struct limits *l, enum limits_scope scope,
         v->now = *v->row;
     bring_to(&v->now, now_ms);
     set_rates(v, v->row == &t->others);
-}
-
-/* The refusal that lasts longest is the one that is told. */
-static void refuse(struct limits_said *said, enum limits_scope scope, enum limits_kind kind,
-                   int64_t limit, int64_t after_ms)
-{
-    bool longer = after_ms < 0 || after_ms > said->retry_after_ms;
-    if (!said->admitted && (said->retry_after_ms < 0 || !longer))
-        return;
-    said->admitted = false;
-    said->scope = scope;
-    said->kind = kind;
-    said->limit = limit;
-    said->retry_after_ms = after_ms;
-}
-
-static void judge(enum limits_scope scope, const struct limits_ask *ask, struct view *v,
-                  struct limits_said *said)
-{
-    const struct limits_bucket *requests = &v->now.bucket[LIMITS_REQUESTS];
-    const struct limits_bucket *tokens = &v->now.bucket[LIMITS_TOKENS];
-    int64_t concurrent = v->rates->concurrent;
-    if (concurrent != 0 && v->now.running >= concurrent)
-        refuse(said, scope, LIMITS_CONCURRENT, concurrent, RETRY_CONCURRENT_MS);
-    if (v->rates->per_minute[LIMITS_REQUESTS] != 0 && requests->level < LIMITS_UNIT)
-        refuse(said, scope, LIMITS_REQUESTS, requests->rate, limits_until(requests, LIMITS_UNIT));
-    if (v->rates->per_minute[LIMITS_TOKENS] == 0)
-        return;
-    v->tokens = limits_reserve(v->rates->per_minute[LIMITS_TOKENS], ask);
-    if (v->tokens < 0)
-        refuse(said, scope, LIMITS_TOKENS, tokens->rate, -1);
-    else if (tokens->level < v->tokens * LIMITS_UNIT)
-        refuse(said, scope, LIMITS_TOKENS, tokens->rate,
-               limits_until(tokens, v->tokens * LIMITS_UNIT));
-}
-
-void limits_say_rates(const struct limits_bucket of[LIMITS_SCOPES][LIMITS_RATES],
-                      struct limits_said *said)
-{
-    for (int k = 0; k < LIMITS_RATES; k++) {
-        struct limits_rate_said *r = &said->rate[k];
-        for (int s = 0; s < LIMITS_SCOPES; s++) {
-            const struct limits_bucket *b = &of[s][k];
-            int64_t left = b->level > 0 ? b->level / LIMITS_UNIT : 0;
-            if (b->rate == 0 || (r->limit != 0 && left >= r->remaining))
-                continue;
-            r->limit = b->rate;
-            r->remaining = left;
-            r->reset_ms = limits_until(b, limits_full(b->rate));
-        }
-    }
 }
 
 static void say_rates(const struct view views[LIMITS_SCOPES], struct limits_said *said)
@@ -279,7 +218,9 @@ static bool look(struct limits *l, const struct limits_ask *ask, int64_t now_ms,
         if (!limits_has_rate(&ask->of[s].rates))
             continue;
         view_subject(l, s, &ask->of[s], now_ms, &views[s]);
-        judge(s, ask, &views[s], said);
+        views[s].tokens = limits_reserve(views[s].rates->per_minute[LIMITS_TOKENS], ask);
+        limits_judge(s, views[s].rates, views[s].now.bucket, views[s].now.running, views[s].tokens,
+                     said);
     }
     return said->admitted;
 }
@@ -324,7 +265,7 @@ bool limits_admit(struct limits *l, const struct limits_ask *ask, int64_t now_ms
         if (!views[s].rates)
             continue;
         hold->of[s] = charge(l, s, ask->of[s].id, &views[s]);
-        hold->tokens[s] = views[s].tokens;
+        hold->tokens[s] = views[s].rates->per_minute[LIMITS_TOKENS] != 0 ? views[s].tokens : -1;
     }
     say_rates(views, said);
     return admitted;

@@ -77,11 +77,16 @@ static inline bool limits_has_rate(const struct limits_rates *r)
            r->concurrent != 0;
 }
 
+/* How many tokens this bucket is asked for; -1: more than it ever holds. */
+int64_t limits_reserve(int64_t rate, const struct limits_ask *ask);
+/* Looks at one subject, whose buckets are brought up to now, and adds its refusal, if there is
+ * one, to what is said, which began as admitted. Of several that which lasts longest stays. */
+void limits_judge(enum limits_scope scope, const struct limits_rates *rates,
+                  const struct limits_bucket bucket[LIMITS_RATES], int64_t running, int64_t tokens,
+                  struct limits_said *said);
 /* Puts the answer's rate lines together from the buckets as they stand now; those without a rate
  * are left out. */
 void limits_say_rates(const struct limits_bucket of[LIMITS_SCOPES][LIMITS_RATES],
                       struct limits_said *said);
-/* How many tokens this bucket is asked for; -1: more than it ever holds. */
-int64_t limits_reserve(int64_t rate, const struct limits_ask *ask);
 
 #endif

@@ -57,11 +57,16 @@ void conn_unschedule(struct http_conn *c)
     c->is_scheduled = false;
 }
 
+static bool shake_hands(struct http_conn *c);
+
 static void on_readable(evutil_socket_t fd, short what, void *arg)
 {
     struct http_conn *c = arg;
     (void)what;
-    ssize_t n = recv(fd, c->server->scratch, SCRATCH_BYTES, 0);
+    if (c->state == CONN_HANDSHAKE && !shake_hands(c))
+        return;
+    ssize_t n = c->ssl != NULL ? tls_read(c, c->server->scratch, SCRATCH_BYTES)
+                               : recv(fd, c->server->scratch, SCRATCH_BYTES, 0);
     if (n < 0 && (errno == EAGAIN || errno == EINTR))
         return;
     if (n <= 0)
@@ -71,9 +76,16 @@ static void on_readable(evutil_socket_t fd, short what, void *arg)
 
 static void on_writable(evutil_socket_t fd, short what, void *arg)
 {
+    struct http_conn *c = arg;
     (void)fd;
     (void)what;
-    conn_run(arg, NULL, 0);
+    if (c->state != CONN_HANDSHAKE || shake_hands(c))
+        conn_run(c, NULL, 0);
+}
+
+static int write_out(struct http_conn *c)
+{
+    return c->ssl != NULL ? tls_write(c) : evbuffer_write(c->out, c->fd);
 }
 
 static void drop_out(struct http_conn *c)
@@ -97,7 +109,10 @@ void conn_free(struct http_conn *c)
     conn_die(c, HTTP_CUT);
     /* What was written before a cut may still go out. */
     if (c->outcome == HTTP_CUT && conn_pending(c) > 0)
-        evbuffer_write(c->out, c->fd);
+        write_out(c);
+    /* TLS has an end of its own, which a reply that is cut must not have. */
+    if (c->ssl != NULL && c->x == NULL)
+        tls_say_end(c);
     /* Without chunks only a reset tells the client that the reply is broken. */
     if (c->x != NULL && c->x->reply == REPLY_STREAM && !c->x->chunked_reply) {
         struct linger now = {.l_onoff = 1, .l_linger = 0};
@@ -115,6 +130,8 @@ void conn_free(struct http_conn *c)
         event_free(c->write_event);
     drop_out(c);
     buf_done(&c->in);
+    if (c->ssl != NULL)
+        tls_end(c);
     close(c->fd);
     free(c);
     server_accept_again(s);
@@ -279,7 +296,7 @@ static void flush(struct http_conn *c)
 {
     if (conn_pending(c) == 0)
         return;
-    int n = evbuffer_write(c->out, c->fd);
+    int n = write_out(c);
     if (n > 0)
         c->progress = true;
     else if (n < 0 && errno != EAGAIN && errno != EINTR)
@@ -316,6 +333,15 @@ static void end_exchange(struct http_conn *c)
         c->again = true;
 }
 
+/* The reply is written, and if it is the last one, TLS has said so. */
+static bool all_written(struct http_conn *c)
+{
+    if (c->x == NULL || c->x->reply != REPLY_DONE || conn_pending(c) > 0)
+        return false;
+    bool last = c->x->close || c->server->draining;
+    return c->ssl == NULL || !last || tls_say_end(c);
+}
+
 static void tell_drained(struct http_conn *c)
 {
     struct http_exchange *x = c->x;
@@ -346,6 +372,8 @@ static bool reading_body(const struct http_conn *c)
 static enum deadline next_deadline(const struct http_conn *c)
 {
     switch (c->state) {
+    case CONN_HANDSHAKE:
+        return DEADLINE_HANDSHAKE;
     case CONN_IDLE:
         return DEADLINE_IDLE;
     case CONN_HEAD:
@@ -357,14 +385,14 @@ static enum deadline next_deadline(const struct http_conn *c)
     }
     if (reading_body(c))
         return DEADLINE_BODY;
-    return conn_pending(c) > 0 ? DEADLINE_STALL : DEADLINE_NONE;
+    return conn_pending(c) > 0 || c->blocked ? DEADLINE_STALL : DEADLINE_NONE;
 }
 
 /* Sets events and the time limit for what comes next. */
 static void settle(struct http_conn *c)
 {
     bool full = c->state == CONN_EXCHANGE && !reading_body(c) && c->in.len >= PIPELINE_BYTES;
-    bool pending = conn_pending(c) > 0;
+    bool pending = conn_pending(c) > 0 || c->blocked;
     watch(c->read_event, &c->reading, !full);
     gone_watch(c, full);
     if (pending && c->write_event == NULL) {
@@ -386,7 +414,7 @@ void conn_run(struct http_conn *c, const char *bytes, size_t n)
     c->again = false;
     if (!c->dead)
         flush(c);
-    if (!c->dead && c->x != NULL && c->x->reply == REPLY_DONE && conn_pending(c) == 0)
+    if (!c->dead && all_written(c))
         end_exchange(c);
     if (!c->dead)
         tell_drained(c);
@@ -400,6 +428,34 @@ void conn_run(struct http_conn *c, const char *bytes, size_t n)
     settle(c);
     if (c->again)
         conn_schedule(c);
+}
+
+/* The handshake goes on. True: it is over, and there may be bytes of a request; false: it is not,
+ * or the connection is freed. */
+static bool shake_hands(struct http_conn *c)
+{
+    switch (tls_accept(c)) {
+    case TLS_ACCEPTED:
+        c->state = CONN_IDLE;
+        settle(c);
+        if (c->server->draining)
+            conn_schedule(c);
+        return true;
+    case TLS_GOES_ON:
+        settle(c);
+        return false;
+    case TLS_IS_PLAIN:
+        tls_end(c);
+        c->busy = true;
+        begin_exchange(c, "", 0);
+        fault(c, HTTP_FAULT_BAD_HEAD, "this port speaks https, and the request came without TLS");
+        break;
+    case TLS_REFUSED:
+        conn_die(c, HTTP_CLIENT_GONE);
+        break;
+    }
+    conn_run(c, NULL, 0);
+    return false;
 }
 
 void conn_expire(struct http_conn *c, enum deadline d)
@@ -419,6 +475,7 @@ void conn_expire(struct http_conn *c, enum deadline d)
     case DEADLINE_STALL:
         conn_die(c, HTTP_CLIENT_STALLED);
         break;
+    case DEADLINE_HANDSHAKE:
     case DEADLINE_IDLE:
     case DEADLINE_LINGER:
     case DEADLINE_NONE:
@@ -439,6 +496,9 @@ void conn_new(struct http_server *s, int fd, const struct sockaddr *peer, size_t
     c->read_event = event_new(s->base, fd, EV_READ | EV_PERSIST, on_readable, c);
     if (c->read_event == NULL)
         abort();
+    c->state = s->tls != NULL ? CONN_HANDSHAKE : CONN_IDLE;
+    if (s->tls != NULL)
+        tls_begin(c);
     TAILQ_INSERT_TAIL(&s->all, c, all);
     s->n_conns++;
     settle(c);

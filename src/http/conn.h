@@ -5,6 +5,7 @@
  *   conn.c      a connection: bytes in, bytes out, what happens next
  *   deadline.c  time limits
  *   gone.c      clients that leave while they are not read from
+ *   tls.c       certificate and key, the bytes of a connection under TLS
  *   exchange.c  one request with its reply: the face that the application calls
  *   reply.c     heads and framing of replies
  *
@@ -25,6 +26,8 @@
 
 struct event;
 struct evbuffer;
+struct ssl_st;     /* OpenSSL's SSL */
+struct ssl_ctx_st; /* and SSL_CTX */
 
 enum {
     SCRATCH_BYTES = 64 * 1024,      /* read at once */
@@ -36,6 +39,7 @@ enum {
 /* What a connection waits for, and so which limit runs; one list each, oldest first. */
 enum deadline {
     DEADLINE_NONE,
+    DEADLINE_HANDSHAKE,
     DEADLINE_IDLE,
     DEADLINE_HEAD,
     DEADLINE_BODY,
@@ -45,10 +49,11 @@ enum deadline {
 };
 
 enum conn_state {
-    CONN_IDLE,     /* no byte of a request yet */
-    CONN_HEAD,     /* in the head */
-    CONN_EXCHANGE, /* `x` is there */
-    CONN_LINGER    /* replied for the last time: what comes is thrown away */
+    CONN_HANDSHAKE, /* of TLS */
+    CONN_IDLE,      /* no byte of a request yet */
+    CONN_HEAD,      /* in the head */
+    CONN_EXCHANGE,  /* `x` is there */
+    CONN_LINGER     /* replied for the last time: what comes is thrown away */
 };
 
 TAILQ_HEAD(conn_list, http_conn);
@@ -64,6 +69,7 @@ struct http_conn {
     int64_t deadline_ms;
     struct sockaddr_in6 peer; /* or a sockaddr_in */
     int fd;
+    struct ssl_st *ssl; /* NULL: plain */
     enum conn_state state;
     enum deadline deadline;
     bool reading, writing; /* the events are added */
@@ -72,6 +78,8 @@ struct http_conn {
     bool busy;                 /* conn_run is below us and will see what changed */
     bool again;                /* something changed after conn_run had looked */
     bool progress;             /* the time limit starts anew */
+    bool blocked;              /* TLS itself has bytes that the socket did not take */
+    bool end_said;             /* the end of the bytes under TLS was sent */
     bool crlf;                 /* an empty line before the request was forgiven */
     bool dead;                 /* to be freed by the next conn_run */
     enum http_outcome outcome; /* of the exchange that this ends */
@@ -106,7 +114,8 @@ struct http_server {
     struct http_limits limits;
     int fd;
     struct event *accept_event, *resume_event, *scheduled_event, *deadline_event;
-    int gone_fd; /* an epoll instance */
+    struct ssl_ctx_st *tls; /* of new connections; NULL: plain */
+    int gone_fd;            /* an epoll instance */
     struct event *gone_event;
     bool accepting, accept_paused, draining;
     size_t n_conns, n_scheduled;
@@ -144,6 +153,21 @@ int gone_open(struct http_server *s, struct error *e);
 void gone_close(struct http_server *s);
 /* Begins or ends watching whether the client leaves: it then dies and gets its turn. */
 void gone_watch(struct http_conn *c, bool wanted);
+
+/* tls.c: of connections that have `ssl` */
+enum tls_accepted {
+    TLS_ACCEPTED, /* the handshake is over */
+    TLS_GOES_ON,  /* it waits for the socket; `blocked` tells for what */
+    TLS_IS_PLAIN, /* the client speaks HTTP without TLS */
+    TLS_REFUSED   /* nothing more can be read or written */
+};
+void tls_begin(struct http_conn *c); /* gives it `ssl` */
+void tls_end(struct http_conn *c);   /* takes it away; says nothing to the client */
+enum tls_accepted tls_accept(struct http_conn *c);
+ssize_t tls_read(struct http_conn *c, char *out, size_t bytes); /* as recv */
+int tls_write(struct http_conn *c);                             /* as evbuffer_write of `out` */
+/* Tells the client that no more comes. False: the socket is full, the connection is `blocked`. */
+bool tls_say_end(struct http_conn *c);
 
 /* exchange.c */
 struct http_exchange *exchange_new(struct http_conn *c, const char *head, size_t len);

@@ -14,7 +14,8 @@
 
 static int64_t limit_ms(const struct http_server *s, enum deadline d)
 {
-    const int64_t ms[N_DEADLINES] = {[DEADLINE_IDLE] = s->limits.idle_timeout_ms,
+    const int64_t ms[N_DEADLINES] = {[DEADLINE_HANDSHAKE] = s->limits.head_timeout_ms,
+                                     [DEADLINE_IDLE] = s->limits.idle_timeout_ms,
                                      [DEADLINE_HEAD] = s->limits.head_timeout_ms,
                                      [DEADLINE_BODY] = s->limits.body_timeout_ms,
                                      [DEADLINE_STALL] = s->limits.stall_timeout_ms,

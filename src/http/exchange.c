@@ -8,6 +8,7 @@
 #include "http/conn.h"
 
 #include "base/mem.h"
+#include "http/forwarded.h"
 
 #include <arpa/inet.h>
 #include <event2/buffer.h>
@@ -73,6 +74,26 @@ const char *http_header_get(const struct http_exchange *x, const char *name)
 const char *http_peer(const struct http_exchange *x)
 {
     return x->peer;
+}
+
+bool http_is_tls(const struct http_exchange *x)
+{
+    return x->conn->ssl != NULL;
+}
+
+void http_forwarded(const struct http_exchange *x, const struct net_list *trusted,
+                    struct forwarded *out)
+{
+    struct buf hops, protos;
+    /* Joined they are never longer than the head was: a field's line has more than ", " around its
+     * value. */
+    buf_init(&hops, INPUT_BYTES);
+    buf_init(&protos, INPUT_BYTES);
+    forwarded_read(trusted, x->peer, http_is_tls(x),
+                   head_fields(&x->head, "X-Forwarded-For", &hops),
+                   head_fields(&x->head, "X-Forwarded-Proto", &protos), out);
+    buf_done(&hops);
+    buf_done(&protos);
 }
 
 void http_set_user(struct http_exchange *x, void *user)

@@ -303,14 +303,40 @@ bool head_parse(char *bytes, size_t len, size_t max_fields, struct head *h, enum
     return check_whole(&r);
 }
 
+/* The value of the next field of that name, from *at and field *i on, which move behind it. */
+static const char *next_value(const struct head *h, const char *name, const char **at, size_t *i)
+{
+    while (*i < h->n_fields) {
+        const char *field = *at, *value = field + strlen(field) + 1;
+        *at = value + strlen(value) + 1;
+        ++*i;
+        if (strcasecmp(field, name) == 0)
+            return value;
+    }
+    return NULL;
+}
+
 const char *head_field(const struct head *h, const char *name)
 {
     const char *at = h->fields;
-    for (size_t i = 0; i < h->n_fields; i++) {
-        const char *value = at + strlen(at) + 1;
-        if (strcasecmp(at, name) == 0)
-            return value;
-        at = value + strlen(value) + 1;
+    size_t i = 0;
+    return next_value(h, name, &at, &i);
+}
+
+const char *head_fields(const struct head *h, const char *name, struct buf *joined)
+{
+    const char *at = h->fields;
+    size_t i = 0;
+    const char *first = next_value(h, name, &at, &i), *next = NULL;
+    if (first != NULL)
+        next = next_value(h, name, &at, &i);
+    if (next == NULL)
+        return first;
+    buf_reset(joined);
+    buf_adds(joined, first);
+    for (; next != NULL; next = next_value(h, name, &at, &i)) {
+        buf_adds(joined, ", ");
+        buf_adds(joined, next);
     }
-    return NULL;
+    return joined->data;
 }

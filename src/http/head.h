@@ -5,6 +5,7 @@
 #ifndef MOONGATE_HTTP_HEAD_H
 #define MOONGATE_HTTP_HEAD_H
 
+#include "base/buf.h"
 #include "http/http.h"
 
 #include <stdbool.h>
@@ -35,5 +36,8 @@ bool head_parse(char *bytes, size_t len, size_t max_fields, struct head *h, enum
 
 /* The value of the first field of that name (without case), or NULL. */
 const char *head_field(const struct head *h, const char *name);
+/* The values of all fields of that name, ", " between them, or NULL; several are put together in
+ * `joined`, which the caller has initialised. */
+const char *head_fields(const struct head *h, const char *name, struct buf *joined);
 
 #endif

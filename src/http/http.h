@@ -2,6 +2,8 @@
  * The HTTP/1.1 server: sockets, strict framing, time limits, replies and streams with
  * back-pressure. Knows no JSON and no meaning of a path.
  *
+ * TLS is http/tls.h's: a server and its connections are plain without it.
+ *
  * One thread: the event loop's. An exchange is one request with its reply. The server owns it;
  * the application may hold its pointer from on_head until on_end returns. on_end comes exactly
  * once for each on_head, whether the reply was finished, cut, or the client left. Nothing is
@@ -22,6 +24,8 @@
 #include <stdint.h>
 
 struct event_base;
+struct forwarded;
+struct net_list;
 struct http_server;
 struct http_exchange;
 
@@ -30,7 +34,7 @@ struct http_limits {
     size_t head_bytes;    /* request line and header fields */
     size_t head_fields;   /* number of header fields */
     size_t body_bytes;    /* decoded body */
-    int head_timeout_ms;  /* from the first byte of a head to its end */
+    int head_timeout_ms;  /* from the first byte of a head to its end; for a handshake of TLS */
     int body_timeout_ms;  /* from the end of the head to the end of the body */
     int idle_timeout_ms;  /* a kept connection without a request */
     int stall_timeout_ms; /* a client that takes none of the bytes waiting for it */
@@ -92,6 +96,10 @@ const char *http_path(const struct http_exchange *x);  /* without the query, as 
 const char *http_query(const struct http_exchange *x); /* "" if none */
 const char *http_header_get(const struct http_exchange *x, const char *name); /* NULL if absent */
 const char *http_peer(const struct http_exchange *x);                         /* "127.0.0.1" */
+bool http_is_tls(const struct http_exchange *x); /* came over TLS to us, not to a proxy */
+/* Whom it is from, and whether by https, behind proxies that are trusted (http/forwarded.h). */
+void http_forwarded(const struct http_exchange *x, const struct net_list *trusted,
+                    struct forwarded *out);
 void http_set_user(struct http_exchange *x, void *user);
 void *http_user(const struct http_exchange *x);
 

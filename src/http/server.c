@@ -6,6 +6,7 @@
  * the loop spin.
  */
 #include "http/conn.h"
+#include "http/tls.h"
 
 #include "base/mem.h"
 
@@ -296,7 +297,8 @@ void http_drain(struct http_server *s)
     for (; c != NULL; c = next) {
         next = TAILQ_NEXT(c, all);
         /* A request that is on its way already gets its answer. */
-        if (c->state == CONN_IDLE && !c->busy && c->in.len == 0 && !has_input(c))
+        bool idle = c->state == CONN_IDLE || c->state == CONN_HANDSHAKE;
+        if (idle && !c->busy && c->in.len == 0 && !has_input(c))
             conn_free(c);
     }
 }
@@ -314,6 +316,7 @@ void http_close(struct http_server *s)
     event_free(s->resume_event);
     event_free(s->scheduled_event);
     event_free(s->deadline_event);
+    http_set_tls(s, NULL);
     buf_done(&s->line);
     free(s);
 }

@@ -32,8 +32,8 @@ int store_account_by_oidc(struct store *s, const char *subject, struct store_acc
 /* Oldest first, the operator's own left out; `search` (NULL: all) is part of the address. */
 int store_account_page(struct store *s, const char *search, int64_t offset, int64_t limit,
                        struct store_account *out, size_t *n, int64_t *count, struct error *e);
-/* Writes name, role, disabled, rates over the row a->id. The last administrator stays one:
- * ERR_DENIED. */
+/* Writes name, role, disabled, rates over the row a->id. The last administrator who is not
+ * disabled stays so: ERR_DENIED. Inside a transaction of the caller's. */
 int store_account_change(struct store *s, const struct store_account *a, struct error *e);
 int store_account_set_password(struct store *s, int64_t id, const char *hash, bool must_change,
                                struct error *e);
@@ -48,7 +48,7 @@ struct store_session {
 };
 
 int store_session_add(struct store *s, const struct store_session *x, struct error *e);
-/* With its account; ERR_NOT_FOUND. */
+/* With its account; ERR_NOT_FOUND. Whether its time is over is the caller's to see. */
 int store_session_get(struct store *s, const char *hash, struct store_session *out,
                       struct store_account *account, struct error *e);
 int store_session_used(struct store *s, const char *hash, int64_t used_ms, int64_t expires_ms,
@@ -73,7 +73,8 @@ int store_link_take(struct store *s, const char *hash, const char *kind, int64_t
 /* Forgets links of a kind that an account still has open. */
 int store_link_drop(struct store *s, int64_t account_id, const char *kind, struct error *e);
 
-/* What is over goes: sessions and links. Bounded work a call. */
+/* What is over goes: sessions, links, and counts of free grants by networks on days that are over.
+ * Bounded work a call. */
 int store_accounts_sweep(struct store *s, int64_t now_ms, struct error *e);
 
 #endif

@@ -14,6 +14,7 @@
 #include "store/db_private.h"
 
 #include "base/mem.h"
+#include "store/fault_vfs.h"
 
 #include <assert.h>
 #include <errno.h>
@@ -199,7 +200,7 @@ static int open_handle(struct sqlite_db *s, struct error *e)
 {
     int flags = SQLITE_OPEN_READWRITE | SQLITE_OPEN_NOMUTEX | SQLITE_OPEN_EXRESCODE;
     int rc = 0;
-    if (sqlite3_open_v2(s->path, &s->handle, flags, NULL) != SQLITE_OK)
+    if (sqlite3_open_v2(s->path, &s->handle, flags, fault_vfs()) != SQLITE_OK)
         rc = failed(s, "opening", e);
     if (rc == 0 && sqlite3_busy_timeout(s->handle, s->db.wait_ms) != SQLITE_OK)
         rc = failed(s, "setting the time to wait for a lock", e);

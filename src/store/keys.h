@@ -30,13 +30,15 @@ struct store_key {
     bool account_is_admin;                               /* of a platform token */
 };
 
-/* key->application_id 0: the operator's own application. */
+/* key->application_id 0: the operator's own application. Without a cap, cap_micros is -1: a zeroed
+ * one could spend nothing. ERR_NOT_FOUND: no such application. */
 int store_key_add(struct store *s, const uint8_t hash[STORE_HASH_BYTES],
                   const struct store_key *key, int64_t *id, struct error *e);
 /* Calls fn for each key, oldest first. */
 int store_key_each(struct store *s, void (*fn)(void *arg, const struct store_key *key), void *arg,
                    struct error *e);
-/* By the number or the exact name; a name that fits several is ERR_INVALID and says so. */
+/* By the number or the exact name. Of several with that name the one that is neither revoked nor
+ * over; if that fits several it is ERR_INVALID and says so. */
 int store_key_revoke(struct store *s, const char *id_or_name, int64_t now_ms, struct store_key *out,
                      struct error *e);
 int store_key_find(struct store *s, const uint8_t hash[STORE_HASH_BYTES], struct store_key *out,
@@ -46,7 +48,8 @@ int store_key_used(struct store *s, int64_t id, int64_t now_ms, struct error *e)
 
 /* For a console: keys of one account alone; another's is ERR_NOT_FOUND. account_id 0: anybody's
  * (an administrator asks). Newest first; a page of at most `limit` from `offset`, *count is how
- * many there are in all. Revoked ones are left out unless `revoked`. */
+ * many there are in all. Revoked ones are left out unless `revoked`. STORE_PAGE_MAX (1000) rows
+ * at most. */
 int store_key_page(struct store *s, int64_t account_id, int64_t application_id, bool revoked,
                    int64_t offset, int64_t limit, struct store_key *out, size_t *n, int64_t *count,
                    struct error *e);
@@ -57,8 +60,10 @@ int store_key_change(struct store *s, int64_t account_id, const struct store_key
                      struct error *e);
 int store_key_revoke_id(struct store *s, int64_t account_id, int64_t id, int64_t now_ms,
                         struct error *e);
-/* A new key with the old one's rights and its cap's rest; the old one ends at old_until_ms (or
- * at its own expiry, if that is earlier). */
+/* A new key with the old one's name, rights, expiry and its cap's rest; the old one keeps what it
+ * has spent and holds as its cap, so both together never have more than it had. It ends at
+ * old_until_ms (at once, if that is over; or at its own expiry, if that is earlier). ERR_DENIED:
+ * it is revoked; ERR_EXPIRED: its time is over. Inside a transaction of the caller's. */
 int store_key_rotate(struct store *s, int64_t account_id, int64_t id,
                      const uint8_t hash[STORE_HASH_BYTES], const char *prefix, int64_t now_ms,
                      int64_t old_until_ms, struct store_key *out, struct error *e);

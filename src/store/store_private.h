@@ -20,6 +20,21 @@ struct store {
 
 enum { STORE_BUSY_MS = 5000 }; /* how long a statement waits for another process */
 
+/* What a page may ask for. The caller's array has room for `limit`, so it only gets smaller. */
+enum { STORE_PAGE_MAX = 1000, STORE_OFFSET_MAX = 100000000 };
+static inline int64_t store_page_limit(int64_t limit)
+{
+    return limit < 0 ? 0 : limit > STORE_PAGE_MAX ? STORE_PAGE_MAX : limit;
+}
+static inline int64_t store_page_offset(int64_t offset)
+{
+    return offset < 0 ? 0 : offset > STORE_OFFSET_MAX ? STORE_OFFSET_MAX : offset;
+}
+
+/* What networks had of the free quota on days that are over is forgotten (grants.c); at most
+ * `most` a call. */
+int store_networks_forget(struct store *s, int64_t now_ms, int64_t most, struct error *e);
+
 /* Brings the database to this program's schema, or says why not (schema.c). */
 int schema_open(struct db *d, const struct store_options *o, struct error *e);
 int schema_version(void); /* that this program knows */

@@ -18,7 +18,7 @@
 #ifndef MOONGATE_STORE_THREADS_H
 #define MOONGATE_STORE_THREADS_H
 
-#include "store/store.h"
+#include "store/ledger.h"
 
 struct event_base;
 struct store_threads;
@@ -35,6 +35,7 @@ struct store_job {
     int code;         /* the answer: 0 or what `work` (or the commit) returned */
     char text[256];   /* why, for people */
     bool relaxed;     /* the commit need not reach the disk */
+    bool bare;        /* one statement, which needs no transaction around it */
     int64_t asked_ms; /* the store's own: monotonic */
     struct store_job *next;
 };
@@ -56,6 +57,22 @@ void store_threads_close(struct store_threads *t); /* accepts NULL */
 /* ERR_BUSY: too much waits; the job stays the caller's. */
 int store_ask(struct store_threads *t, struct store_job *job);      /* the writer */
 int store_ask_read(struct store_threads *t, struct store_job *job); /* the reader */
+
+/* An operation on the books as a job; its `work` is not looked at. It goes together with others
+ * that wait. While the store is away it is tried again until give_up_ms (monotonic), then answered
+ * with the failure. What then becomes of it is known: a hold, and a settlement whose failure the
+ * client is told (`void_if_late`), will not count even if it was written; another settlement is
+ * kept, and written when the store is back. */
+struct store_ledger_job {
+    struct store_job job;
+    struct ledger_op op;
+    int64_t give_up_ms;
+    bool void_if_late;
+};
+int store_ask_ledger(struct store_threads *t, struct store_ledger_job *j);
+
+/* Settlements that wait for the store to come back. */
+size_t store_kept(const struct store_threads *t);
 /* False while the store does not answer: new calls are refused before they cost anything. */
 bool store_is_up(const struct store_threads *t);
 

@@ -3,6 +3,9 @@
  */
 #include "http_rig.h"
 
+#include "base/net.h"
+#include "http/forwarded.h"
+
 static void a_request_gets_its_reply(void **state)
 {
     struct world *w = *state;
@@ -38,6 +41,53 @@ static void requests_sent_ahead_get_their_replies_in_order(void **state)
     assert_true(abc < two && two < def);
     assert_null(strstr(c.got.data, "late"));
     assert_int_equal(w->rec.completed, 4);
+    hang_up(&c);
+}
+
+static void the_body_of_any_method_is_read(void **state)
+{
+    struct world *w = *state;
+    static const char *const methods[] = {"PUT", "PATCH", "DELETE", "POST", "GET", "OPTIONS"};
+    for (size_t i = 0; i < sizeof(methods) / sizeof(methods[0]); i++) {
+        char request[200];
+        struct client c = dial(w);
+        snprintf(request, sizeof(request),
+                 "%s /echo HTTP/1.1\r\nHost: x\r\nContent-Length: 5\r\n\r\n{\"a\"}"
+                 "%s /echo HTTP/1.1\r\nHost: x\r\nTransfer-Encoding: chunked\r\n\r\n"
+                 "3\r\nbcd\r\n0\r\n\r\n"
+                 "%s /echo HTTP/1.1\r\nHost: x\r\n\r\n",
+                 methods[i], methods[i], methods[i]);
+        say(w, &c, request);
+        until(w, count(&c, "HTTP/1.1 200 OK") == 3);
+        assert_true(has(&c, "{\"a\"}HTTP/1.1"));
+        assert_true(has(&c, "bcdHTTP/1.1"));
+        hang_up(&c);
+    }
+    assert_int_equal(w->rec.bodies, 18);
+    assert_int_equal(w->rec.completed, 18);
+}
+
+static void only_trusted_proxies_say_whom_a_request_is_from(void **state)
+{
+    struct world *w = *state;
+    struct net_list here, nowhere;
+    struct forwarded from;
+    struct client c = dial(w);
+    assert_int_equal(net_list_parse("127.0.0.0/8", &here, NULL), 0);
+    assert_int_equal(net_list_parse("10.0.0.0/8", &nowhere, NULL), 0);
+    /* The second field is the proxy's, the first was the client's. */
+    say(w, &c,
+        "GET /wait HTTP/1.1\r\nHost: x\r\nX-Forwarded-For: 192.0.2.66\r\n"
+        "x-forwarded-proto: https\r\nX-FORWARDED-FOR: 198.51.100.7\r\n\r\n");
+    until(w, w->rec.kept != NULL);
+    http_forwarded(w->rec.kept, &here, &from);
+    assert_string_equal(from.address, "198.51.100.7");
+    assert_true(from.https);
+    http_forwarded(w->rec.kept, &nowhere, &from);
+    assert_string_equal(from.address, "127.0.0.1");
+    assert_false(from.https);
+    reply_text(w->rec.kept, 200, "bye");
+    until(w, has(&c, "bye"));
     hang_up(&c);
 }
 
@@ -330,6 +380,8 @@ int main(void)
     const struct CMUnitTest tests[] = {
         a_test(a_request_gets_its_reply),
         a_test(requests_sent_ahead_get_their_replies_in_order),
+        a_test(the_body_of_any_method_is_read),
+        a_test(only_trusted_proxies_say_whom_a_request_is_from),
         a_test(a_request_cut_at_any_byte_reads_the_same),
         a_test(what_two_readers_could_read_differently_is_refused),
         a_test(a_second_authorization_is_refused),

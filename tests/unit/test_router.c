@@ -16,7 +16,15 @@ static const struct http_route table[] = {
     {"DELETE", "/v1/keys", 6},
     {"OPTIONS", "/v1/star", 7},
     {"PUT", "/v1/star", 8},
+    {"GET", "/users/me", 9},
+    {"GET", "/users/{id}", 10},
+    {"PUT", "/users/{id}", 11},
+    {"PATCH", "/users/{id}", 12},
+    {"DELETE", "/users/{id}", 13},
+    {"POST", "/users/{id}/keys/{key}/rotate", 14},
 };
+
+#define LONG_64 "0123456789abcdef0123456789ABCDEF0123456789abcdef0123456789ABCD.-"
 
 static int find(const char *method, const char *path, char allow[64])
 {
@@ -69,12 +77,85 @@ static void a_wrong_method_is_told_the_right_ones(void **state)
     assert_int_equal(none, 'x');
 }
 
+static void a_parameter_takes_one_segment(void **state)
+{
+    (void)state;
+    char allow[64];
+    static const char *const good[] = {"/users/7",        "/users/7/",          "/users/a_B-c.9",
+                                       "/users/...",      "/users/me2",         "/users/.a",
+                                       "/users/" LONG_64, "/users/" LONG_64 "/"};
+    static const char *const bad[] = {"/users",
+                                      "/users/",
+                                      "/users//",
+                                      "/users/7//",
+                                      "/users/7/8",
+                                      "/users/a%2fb",
+                                      "/users/{id}",
+                                      "/users/a b",
+                                      "/users/.",
+                                      "/users/..",
+                                      "/users/../",
+                                      "/users/\xc3\xa9",
+                                      "/users/" LONG_64 "x",
+                                      "/users/a;b",
+                                      "/users/a:b"};
+    for (size_t i = 0; i < sizeof(good) / sizeof(good[0]); i++)
+        assert_int_equal(find("GET", good[i], allow), 10);
+    for (size_t i = 0; i < sizeof(bad) / sizeof(bad[0]); i++)
+        assert_int_equal(find("GET", bad[i], allow), ROUTE_NO_PATH);
+    assert_int_equal(find("HEAD", "/users/7", allow), 10);
+    assert_int_equal(find("GET", "/users/me", allow), 9);
+    assert_int_equal(find("GET", "/users/me/", allow), 9);
+    assert_int_equal(find("PATCH", "/users/me", allow), 12);
+    assert_int_equal(find("POST", "/users/1/keys/2/rotate", allow), 14);
+    assert_int_equal(find("POST", "/users/1/keys/2/rotate/", allow), 14);
+    assert_int_equal(find("POST", "/users/1/keys//rotate", allow), ROUTE_NO_PATH);
+    assert_int_equal(find("POST", "/users/1/keys/rotate", allow), ROUTE_NO_PATH);
+}
+
+static void parameters_are_read_by_their_number(void **state)
+{
+    (void)state;
+    static const char row[] = "/users/{id}/keys/{key}/rotate";
+    char out[ROUTE_PARAM_BYTES + 1], small[3], none = 'x';
+    assert_true(route_param(row, "/users/17/keys/k-9/rotate", 0, out, sizeof(out)));
+    assert_string_equal(out, "17");
+    assert_true(route_param(row, "/users/17/keys/k-9/rotate/", 1, out, sizeof(out)));
+    assert_string_equal(out, "k-9");
+    assert_false(route_param(row, "/users/17/keys/k-9/rotate", 2, out, sizeof(out)));
+    assert_string_equal(out, "");
+    assert_false(route_param(row, "/users/17/keys/k-9", 0, out, sizeof(out)));
+    assert_true(route_param("/users/{id}", "/users/" LONG_64, 0, out, sizeof(out)));
+    assert_string_equal(out, LONG_64);
+    assert_true(route_param(row, "/users/17/keys/k-9/rotate", 0, small, sizeof(small)));
+    assert_string_equal(small, "17");
+    assert_false(route_param(row, "/users/17/keys/k-9/rotate", 1, small, sizeof(small)));
+    assert_string_equal(small, "");
+    assert_false(route_param(row, "/users/17/keys/k-9/rotate", 0, &none, 0));
+    assert_int_equal(none, 'x');
+}
+
+static void a_wrong_method_of_a_parameter_is_told_each_right_one_once(void **state)
+{
+    (void)state;
+    char allow[64];
+    assert_int_equal(find("POST", "/users/7", allow), ROUTE_NO_METHOD);
+    assert_string_equal(allow, "GET, HEAD, PUT, PATCH, DELETE, OPTIONS");
+    assert_int_equal(find("POST", "/users/me/", allow), ROUTE_NO_METHOD);
+    assert_string_equal(allow, "GET, HEAD, PUT, PATCH, DELETE, OPTIONS");
+    assert_int_equal(find("GET", "/users/1/keys/2/rotate", allow), ROUTE_NO_METHOD);
+    assert_string_equal(allow, "POST, OPTIONS");
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(a_path_and_method_find_their_row),
         cmocka_unit_test(only_the_exact_path_is_known),
         cmocka_unit_test(a_wrong_method_is_told_the_right_ones),
+        cmocka_unit_test(a_parameter_takes_one_segment),
+        cmocka_unit_test(parameters_are_read_by_their_number),
+        cmocka_unit_test(a_wrong_method_of_a_parameter_is_told_each_right_one_once),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }
