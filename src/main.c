@@ -10,6 +10,7 @@
 static const struct command commands[] = {
     {"serve", "[--data DIR] [--listen ADDR:PORT] [--gguf FILE]", "answer the API", command_serve},
     {"key", "create|list|revoke", "keys of the API", command_key},
+    {"ledger", "verify|export", "prove the books, copy the calls out", command_ledger},
     {"model", "list|inspect", "the configured models; what a GGUF file holds", command_model},
     {"config", "check|show|example", "the configuration", command_config},
 };
