@@ -202,13 +202,14 @@ static int read_date(const char *option, const char *text, bool whole_day, int64
 {
     static const char *const forms[] = {"%Y-%m-%d", "%Y-%m-%dT%H:%M:%SZ"};
     for (size_t i = 0; i < 2; i++) {
-        struct tm tm = {0}, same;
+        struct tm tm = {0};
         const char *end = strptime(text, forms[i], &tm);
         if (!end || *end)
             continue;
-        time_t t = timegm(&tm);
-        if (t < 0 || !gmtime_r(&t, &same) || same.tm_mday != tm.tm_mday)
-            break; /* a 30th of February */
+        int day_said = tm.tm_mday;
+        time_t t = timegm(&tm); /* which makes a 30th of February one of March */
+        if (t < 0 || tm.tm_mday != day_said)
+            break;
         *ms = (int64_t)t * 1000 + (i == 0 && whole_day ? DAY_MS : 0);
         return 0;
     }
