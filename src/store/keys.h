@@ -70,5 +70,8 @@ int store_key_rotate(struct store *s, int64_t account_id, int64_t id,
                      int64_t old_until_ms, struct store_key *out, struct error *e);
 /* How many that are not revoked an application has. */
 int store_key_count(struct store *s, int64_t application_id, int64_t *n, struct error *e);
+/* Had an application ever a key of that kind? A revoked one counts. */
+int store_key_ever(struct store *s, int64_t application_id, enum store_key_kind kind, bool *ever,
+                   struct error *e);
 
 #endif
