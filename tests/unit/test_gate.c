@@ -386,6 +386,47 @@ static void without_a_time_every_key_is_looked_up(void **state)
     assert_int_equal(b->passes, 4);
 }
 
+static void a_key_comes_out_of_the_cache_with_all_its_rights_and_bounds(void **state)
+{
+    struct key_cache *c = key_cache_new(1);
+    struct store_key key = {.id = 1,
+                            .application_id = 2,
+                            .account_id = 3,
+                            .kind = STORE_KEY_PLATFORM,
+                            .name = "name",
+                            .prefix = "mg-1",
+                            .models = "a,b",
+                            .networks = "10.0.0.0/8",
+                            .cap_micros = 4,
+                            .rates = {5, 6, 7},
+                            .account_rates = {8, 9, 10},
+                            .created_ms = 11,
+                            .expires_ms = 12,
+                            .used_ms = 13,
+                            .account_is_admin = true};
+    struct store_key found;
+    const uint8_t hash[STORE_HASH_BYTES] = {0};
+    (void)state;
+    key_cache_put(c, hash, &key, 1);
+    assert_true(key_cache_find(c, hash, 0, &found));
+    assert_int_equal(found.id, key.id);
+    assert_int_equal(found.application_id, key.application_id);
+    assert_int_equal(found.account_id, key.account_id);
+    assert_int_equal(found.kind, key.kind);
+    assert_string_equal(found.name, key.name);
+    assert_string_equal(found.prefix, key.prefix);
+    assert_string_equal(found.models, key.models);
+    assert_string_equal(found.networks, key.networks);
+    assert_int_equal(found.cap_micros, key.cap_micros);
+    assert_memory_equal(&found.rates, &key.rates, sizeof key.rates);
+    assert_memory_equal(&found.account_rates, &key.account_rates, sizeof key.account_rates);
+    assert_int_equal(found.created_ms, key.created_ms);
+    assert_int_equal(found.expires_ms, key.expires_ms);
+    assert_int_equal(found.used_ms, key.used_ms);
+    assert_true(found.account_is_admin);
+    key_cache_free(c);
+}
+
 static void at_its_bound_the_cache_forgets_what_was_read_first(void **state)
 {
     struct key_cache *c = key_cache_new(3);
@@ -436,6 +477,7 @@ int main(void)
         TEST(a_key_that_is_remembered_still_expires_at_its_time),
         TEST(what_is_refused_is_not_remembered),
         TEST(without_a_time_every_key_is_looked_up),
+        cmocka_unit_test(a_key_comes_out_of_the_cache_with_all_its_rights_and_bounds),
         cmocka_unit_test(at_its_bound_the_cache_forgets_what_was_read_first),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
