@@ -142,7 +142,7 @@ static const char calls[] =
     " charged_micros, grant_micros, balance_micros, queue_us, first_us, total_us, client_gone)"
     " SELECT CAST(4294967296 + i * 2654435761 % 4294967296 AS TEXT) ||"
     " '-4000-4000-8000-0123456789', a.id, p.id, k.id, $4 + (i - $1) * 86400000 / ($2 - $1 + 1),"
-    " 'chat', 'kimi-model-' || i % 4, 'fp-0123456789ab', 'upstream-' || i % 2,"
+    " 'chat', 'kimi-model-' || (i % 4), 'fp-0123456789ab', 'upstream-' || (i % 2),"
     " CASE good WHEN 1 THEN 200 ELSE 429 END, CASE good WHEN 1 THEN 'stop' ELSE"
     " 'rate_limit_reached' END, r.p * good, r.c * good, 0, r.o * good, 'upstream',"
     " 600000 * good, 150000 * good, 2500000 * good,"
