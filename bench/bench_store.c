@@ -22,6 +22,7 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <sys/resource.h>
 #include <unistd.h>
 
 enum { PAGE_ROWS = 50, WAIT_MS = 600000 };
@@ -107,6 +108,15 @@ static void run_group(struct bench *b, struct ledger_op **ops, size_t n)
     }
 }
 
+/* Of this process alone: a PostgreSQL's is not in it. */
+static int64_t cpu_us(void)
+{
+    struct rusage r;
+    getrusage(RUSAGE_SELF, &r);
+    return (int64_t)(r.ru_utime.tv_sec + r.ru_stime.tv_sec) * 1000000 + r.ru_utime.tv_usec +
+           r.ru_stime.tv_usec;
+}
+
 static void group(struct bench *b)
 {
     size_t each = (size_t)b->each;
@@ -117,6 +127,7 @@ static void group(struct bench *b)
              " ON p.id = k.application_id ORDER BY k.id LIMIT 1",
              ids, 3))
         die("there is no key");
+    int64_t cpu = cpu_us();
     for (long done = 0; done < b->calls; done += b->each) {
         for (size_t i = 0; i < each; i++) {
             ops[i] = &list[i];
@@ -139,9 +150,10 @@ static void group(struct bench *b)
         settle_us += clock_mono_us() - t2;
     }
     long n = (b->calls + b->each - 1) / b->each * b->each;
-    printf("{\"calls\":%ld,\"each\":%ld,\"second\":%.0f,\"hold_us\":%.2f,\"settle_us\":%.2f}\n", n,
-           b->each, (double)n * 1e6 / (double)(hold_us + settle_us), (double)hold_us / (double)n,
-           (double)settle_us / (double)n);
+    printf("{\"calls\":%ld,\"each\":%ld,\"second\":%.0f,\"hold_us\":%.2f,\"settle_us\":%.2f,"
+           "\"cpu_us\":%.2f}\n",
+           n, b->each, (double)n * 1e6 / (double)(hold_us + settle_us), (double)hold_us / (double)n,
+           (double)settle_us / (double)n, (double)(cpu_us() - cpu) / (double)n);
     free(list);
     free(ops);
 }
