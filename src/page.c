@@ -87,6 +87,12 @@ static int64_t context_of(const struct app *app, const struct config *config,
     return app->local ? app->local->context_tokens : 0;
 }
 
+int64_t page_context(const struct app *app, const struct config_model *m)
+{
+    int64_t most = context_of(app, app->snapshot->config, m);
+    return most && m->api.context_tokens > most ? most : m->api.context_tokens;
+}
+
 static void show_models(struct call *c)
 {
     const struct config *config = c->snapshot->config;
@@ -251,10 +257,8 @@ static void on_balance(void *owner, struct store_job *job)
 static void show_balance(struct call *c)
 {
     struct balance_job *j = mem_zalloc(sizeof *j);
-    j->job = (struct store_job){.work = read_balance,
-                                .done = on_balance,
-                                .owner = c->app,
-                                .number = c->number};
+    j->job = (struct store_job){
+        .work = read_balance, .done = on_balance, .owner = c->app, .number = c->number};
     j->application_id = c->key.application_id;
     j->key_id = c->key.id;
     if (store_ask_read(c->app->store, &j->job)) {

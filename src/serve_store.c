@@ -147,6 +147,11 @@ static void set_console(const struct app *app, struct console_options *o)
         .free_per_network_day = c->quota.free_per_network_day,
         .keys_per_application = c->quota.keys,
         .write_models = page_write_models,
+        .write_status = live_write_status,
+        .write_served = live_write_models,
+        .write_backends = live_write_backends,
+        .write_calls = live_write_calls,
+        .end_call = live_end_call,
         .arg = (void *)app,
         .requests = CONSOLE_REQUESTS};
 }
