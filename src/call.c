@@ -558,9 +558,16 @@ static void on_console_answer(void *arg, uint64_t number, const struct console_a
     answer_console(c, a);
 }
 
+static void on_console_trouble(void *arg, const struct error *e)
+{
+    (void)arg;
+    log_line(LOG_WARN_LEVEL, "console", "%s", e->text);
+}
+
 const struct console_events call_console = {
     .on_read = on_console_read,
     .on_answer = on_console_answer,
+    .on_trouble = on_console_trouble,
 };
 
 /* --- what wakes a call: the gate --- */

@@ -222,6 +222,17 @@ describe('errors', () => {
     }
   });
 
+  it('tells a balance in the shape of Moonshot', async () => {
+    const balance = await server.call('GET', '/v1/users/me/balance', { key });
+    assert.equal(balance.status, 200);
+    assert.deepEqual(balance.json, {
+      code: 0,
+      data: { available_balance: 0, voucher_balance: 0, cash_balance: 0 },
+      scode: '0x0',
+      status: true,
+    });
+  });
+
   it('counts only tokens of what it could answer', async () => {
     const path = '/v1/tokenizers/estimate-token-count';
     for (const [body, param] of [
