@@ -45,6 +45,8 @@ const char *route_name(int id)
         return "balance";
     case ROUTE_CONSOLE:
         return "console";
+    case ROUTE_PAGE:
+        return "page";
     case ROUTE_HEALTH:
         return "healthz";
     case ROUTE_READY:
@@ -263,6 +265,17 @@ static void show_balance(struct call *c)
     c->books.waiting++;
 }
 
+/* step_route has seen that there is such a page. */
+static void show_page(struct call *c)
+{
+    const struct pages_request r = {.path = http_path(c->x),
+                                    .accept_encoding = http_header_get(c->x, "accept-encoding"),
+                                    .if_none_match = http_header_get(c->x, "if-none-match")};
+    struct pages_answer a;
+    if (pages_find(c->app->pages, &r, &a))
+        answer_page(c, &a);
+}
+
 /* True: the answer is given; else it comes when the store has answered. */
 bool page_show(struct call *c)
 {
@@ -274,6 +287,9 @@ bool page_show(struct call *c)
     case ROUTE_BALANCE:
         show_balance(c);
         return false;
+    case ROUTE_PAGE:
+        show_page(c);
+        break;
     case ROUTE_HEALTH:
         show_text(c, "application/json; charset=utf-8", "{\"status\":\"ok\"}");
         break;
@@ -293,7 +309,8 @@ bool page_show(struct call *c)
     case ROUTE_ROOT:
         show_text(c, "text/plain; charset=utf-8",
                   "moongate " MOONGATE_VERSION
-                  ": POST /v1/chat/completions, GET /docs. This version has no console yet.\n");
+                  " was built without its console: install nodejs and npm, then `make build`. "
+                  "The API serves: POST /v1/chat/completions, GET /docs.\n");
         break;
     case ROUTE_CHAT:
     case ROUTE_CHAT_KIMI:

@@ -6,15 +6,18 @@ set -eu
 build="gcc cmake ninja-build pkg-config curl ca-certificates libcurl4-openssl-dev libevent-dev libhiredis-dev libpcre2-dev libpq-dev libsodium-dev libsqlite3-dev libssl-dev libyaml-dev"
 test="libcmocka-dev openssl postgresql redis-server"
 check="clang clang-format libclang-rt-14-dev libcmocka-dev git python3"
-bench="wrk nginx-light python3"
+bench="wrk nginx-light postgresql python3"
+
+# The console's pages are built with Node.js, from wherever it comes.
+node=""
+command -v node >/dev/null || node="nodejs"
+command -v npm >/dev/null || node="$node npm"
 
 want=""
 for purpose in "$@"; do
     case $purpose in
-    build) want="$want $build" ;;
-    test) want="$want $test"
-        command -v node >/dev/null || want="$want nodejs"
-        command -v npm >/dev/null || want="$want npm" ;;
+    build) want="$want $build $node" ;;
+    test) want="$want $test $node" ;;
     check) want="$want $check" ;;
     bench) want="$want $bench" ;;
     soak) want="$want python3" ;;

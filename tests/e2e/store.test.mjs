@@ -121,6 +121,7 @@ describe('moving to another database', () => {
     await works(['key', 'create', '--store', there, '--name', 'fourth']);
     assert.equal(Number(postgres.sql('SELECT sum(calls) FROM totals', there)), calls + 1);
     await works(move(there, back));
+    for (const url of [sqlite, there, back]) await works(['ledger', 'verify', '--store', url]);
     const moved = await rows(back);
     assert.deepEqual(moved.map((row) => row.id), [1, 2, 3, 4]);
     assert.deepEqual(moved.slice(0, 1), before.slice(0, 1));
