@@ -47,6 +47,8 @@ static void add_limits(struct headers *h, const struct call *c)
 /* The console's own pages are of this origin, and its answers for nobody else. */
 static bool is_for_all_origins(const struct call *c)
 {
+    if (c->route == ROUTE_PAGE)
+        return false;
     return c->route != ROUTE_CONSOLE || strncmp(http_path(c->x), "/api/", 5) == 0;
 }
 
@@ -170,6 +172,16 @@ void answer_console(struct call *c, const struct console_answer *a)
     add(&h, "x-content-type-options", "nosniff");
     if (a->type)
         add(&h, "content-type", a->type);
+    for (size_t i = 0; i < a->n_headers; i++)
+        add(&h, a->headers[i].name, a->headers[i].value);
+    c->status = a->status;
+    http_reply(c->x, a->status, h.list, h.n, a->body, a->len);
+}
+
+void answer_page(struct call *c, const struct pages_answer *a)
+{
+    struct headers h = {0};
+    add_common(&h, c);
     for (size_t i = 0; i < a->n_headers; i++)
         add(&h, a->headers[i].name, a->headers[i].value);
     c->status = a->status;

@@ -244,11 +244,25 @@ static enum verdict wrong_method(struct call *c, const char *allow)
     return OVER;
 }
 
+/* One of the console's pages is asked for; they go before the answers of a program without. */
+static bool is_page(const struct call *c)
+{
+    const char *method = http_method(c->x);
+    return (strcmp(method, "GET") == 0 || strcmp(method, "HEAD") == 0) &&
+           pages_has(c->app->pages, http_path(c->x));
+}
+
 static enum verdict step_route(struct call *c)
 {
     char allow[64];
     if (console_has(c->app->console, http_path(c->x)))
         return to_console(c);
+    if (is_page(c)) {
+        c->route = ROUTE_PAGE;
+        c->route_name = route_name(c->route);
+        c->step = CALL_REPLY;
+        return GO_ON;
+    }
     int id = route_find(call_routes, call_n_routes, http_method(c->x), http_path(c->x), allow,
                         sizeof allow);
     if (id == ROUTE_NO_PATH)
@@ -558,9 +572,16 @@ static void on_console_answer(void *arg, uint64_t number, const struct console_a
     answer_console(c, a);
 }
 
+static void on_console_trouble(void *arg, const struct error *e)
+{
+    (void)arg;
+    log_line(LOG_WARN_LEVEL, "console", "%s", e->text);
+}
+
 const struct console_events call_console = {
     .on_read = on_console_read,
     .on_answer = on_console_answer,
+    .on_trouble = on_console_trouble,
 };
 
 /* --- what wakes a call: the gate --- */

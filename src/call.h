@@ -23,6 +23,7 @@
 #include "base/json.h"
 #include "config.h"
 #include "console/console.h"
+#include "console/pages.h"
 #include "gate/gate.h"
 #include "gate/rates.h"
 #include "http/forwarded.h"
@@ -57,6 +58,7 @@ struct app {
     struct gate *gate;
     struct rates *rates;
     struct console *console;
+    struct pages *pages;
     struct chores *chores;
     int lock_fd;           /* of a folder that one process serves from; -1 */
     struct backend *local; /* the engine; the router's; NULL if no backend is of kind local */
@@ -83,6 +85,7 @@ enum route_id {
     ROUTE_MODELS_KIMI,
     ROUTE_BALANCE,
     ROUTE_CONSOLE, /* an endpoint of the console room */
+    ROUTE_PAGE,    /* one of its pages, or what a page loads */
     ROUTE_HEALTH,
     ROUTE_READY,
     ROUTE_METRICS,
@@ -271,6 +274,7 @@ void answer_flush(struct call *c); /* a slow client has taken what waited */
 void answer_keep_alive(struct call *c);
 void answer_length(struct call *c); /* an upstream's stream is ended here by us */
 void answer_console(struct call *c, const struct console_answer *a);
+void answer_page(struct call *c, const struct pages_answer *a);
 
 /* Routes that need no backend (page.c). */
 bool page_show(struct call *c); /* false: its answer comes later */

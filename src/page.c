@@ -45,6 +45,8 @@ const char *route_name(int id)
         return "balance";
     case ROUTE_CONSOLE:
         return "console";
+    case ROUTE_PAGE:
+        return "page";
     case ROUTE_HEALTH:
         return "healthz";
     case ROUTE_READY:
@@ -192,14 +194,16 @@ static void show_text(struct call *c, const char *type, const char *text)
 
 struct balance_job {
     struct store_job job;
-    int64_t application_id;
+    int64_t application_id, key_id;
     struct store_application application;
+    struct store_key key; /* as it is now: the gate's may be older than the last call */
 };
 
 static int read_balance(struct store *s, struct store_job *job, struct error *e)
 {
     struct balance_job *j = (struct balance_job *)job;
-    return store_application_get(s, 0, j->application_id, &j->application, e);
+    int rc = store_application_get(s, 0, j->application_id, &j->application, e);
+    return rc ? rc : store_key_get(s, 0, j->key_id, &j->key, e);
 }
 
 /* What this key may still spend: of its application, and no more than its own cap leaves. */
@@ -212,9 +216,9 @@ static int64_t available_micros(const struct store_key *key, const struct store_
 }
 
 /* Moonshot's shape. All that there is was granted: a voucher, as they call it. */
-static void write_balance(struct call *c, const struct store_application *a)
+static void write_balance(struct call *c, const struct balance_job *j)
 {
-    int64_t micros = available_micros(&c->key, a);
+    int64_t micros = available_micros(&j->key, &j->application);
     struct buf b;
     buf_init(&b, 1024);
     buf_addf(
@@ -236,7 +240,7 @@ static void on_balance(void *owner, struct store_job *job)
             call_refuse_away(c, "Balances cannot be read at the moment, please try again later.");
         else if (c->step == CALL_REPLY) {
             c->step = CALL_OVER;
-            write_balance(c, &((const struct balance_job *)job)->application);
+            write_balance(c, (const struct balance_job *)job);
         }
         call_release(c);
     }
@@ -250,15 +254,26 @@ static void show_balance(struct call *c)
     j->job = (struct store_job){.work = read_balance,
                                 .done = on_balance,
                                 .owner = c->app,
-                                .number = c->number,
-                                .bare = true};
+                                .number = c->number};
     j->application_id = c->key.application_id;
+    j->key_id = c->key.id;
     if (store_ask_read(c->app->store, &j->job)) {
         free(j);
         call_refuse_away(c, "Balances cannot be read at the moment, please try again later.");
         return;
     }
     c->books.waiting++;
+}
+
+/* step_route has seen that there is such a page. */
+static void show_page(struct call *c)
+{
+    const struct pages_request r = {.path = http_path(c->x),
+                                    .accept_encoding = http_header_get(c->x, "accept-encoding"),
+                                    .if_none_match = http_header_get(c->x, "if-none-match")};
+    struct pages_answer a;
+    if (pages_find(c->app->pages, &r, &a))
+        answer_page(c, &a);
 }
 
 /* True: the answer is given; else it comes when the store has answered. */
@@ -272,6 +287,9 @@ bool page_show(struct call *c)
     case ROUTE_BALANCE:
         show_balance(c);
         return false;
+    case ROUTE_PAGE:
+        show_page(c);
+        break;
     case ROUTE_HEALTH:
         show_text(c, "application/json; charset=utf-8", "{\"status\":\"ok\"}");
         break;
@@ -291,7 +309,8 @@ bool page_show(struct call *c)
     case ROUTE_ROOT:
         show_text(c, "text/plain; charset=utf-8",
                   "moongate " MOONGATE_VERSION
-                  ": POST /v1/chat/completions, GET /docs. This version has no console yet.\n");
+                  " was built without its console: install nodejs and npm, then `make build`. "
+                  "The API serves: POST /v1/chat/completions, GET /docs.\n");
         break;
     case ROUTE_CHAT:
     case ROUTE_CHAT_KIMI:

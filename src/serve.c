@@ -439,7 +439,9 @@ static int open_all(struct server *s, struct error *e)
     app->on_idle = on_idle;
     app->metrics = metrics_new();
     raise_descriptor_limit();
-    int rc = read_snapshot(s, &app->snapshot, e);
+    int rc = pages_open(embed_pages, (size_t)(embed_pages_end - embed_pages), &app->pages, e);
+    if (rc == 0)
+        rc = read_snapshot(s, &app->snapshot, e);
     if (rc)
         return rc;
     app->base = open_loop();
@@ -476,6 +478,7 @@ static void close_all(struct server *s)
     if (s->flush)
         event_free(s->flush);
     snapshot_drop(app->snapshot);
+    pages_close(app->pages);
     metrics_free(app->metrics);
     if (app->base)
         event_base_free(app->base);

@@ -8,13 +8,16 @@ test="libcmocka-dev openssl postgresql redis-server"
 check="clang clang-format libclang-rt-14-dev libcmocka-dev git python3"
 bench="wrk nginx-light postgresql python3"
 
+# The console's pages are built with Node.js, from wherever it comes.
+node=""
+command -v node >/dev/null || node="nodejs"
+command -v npm >/dev/null || node="$node npm"
+
 want=""
 for purpose in "$@"; do
     case $purpose in
-    build) want="$want $build" ;;
-    test) want="$want $test"
-        command -v node >/dev/null || want="$want nodejs"
-        command -v npm >/dev/null || want="$want npm" ;;
+    build) want="$want $build $node" ;;
+    test) want="$want $test $node" ;;
     check) want="$want $check" ;;
     bench) want="$want $bench" ;;
     soak) want="$want python3" ;;

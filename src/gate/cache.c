@@ -2,18 +2,18 @@
  * A table by hash of the key, and a list by the time of reading: the oldest stands first and
  * goes when room is needed. Hashes are SHA-256 of random keys, so their first bytes spread well
  * and nobody can aim at one bucket. A row holds its texts at their own length, which keeps it
- * far smaller than a struct store_key. What is not the same from call to call (sums, whether it is
- * disabled: such keys are not kept) is left at zero.
+ * far smaller than a struct store_key.
  */
 #include "gate/cache.h"
 
 #include "base/mem.h"
 
+#include <stddef.h>
 #include <stdlib.h>
 #include <string.h>
 #include <sys/queue.h>
 
-enum { BUCKETS = 1 << 14 };
+enum { BUCKETS = 1 << 14, HEAD_BYTES = offsetof(struct store_key, models) };
 
 struct cached {
     struct cached *next; /* in its bucket */
@@ -21,13 +21,8 @@ struct cached {
     uint8_t hash[STORE_HASH_BYTES];
     int64_t read_ms;
     bool renewing;
-    int64_t id, application_id, account_id;
-    enum store_key_kind kind;
-    bool account_is_admin;
-    int64_t cap_micros;
-    struct store_rates rates, account_rates;
-    int64_t created_ms, expires_ms, used_ms;
-    const char *name, *prefix, *models, *networks; /* in text */
+    unsigned char head[HEAD_BYTES]; /* of the struct store_key */
+    const char *models, *networks;  /* in text */
     char text[];
 };
 
@@ -88,25 +83,12 @@ static const char *put_text(char **at, const char *s)
 
 static struct cached *new_row(const uint8_t *hash, const struct store_key *key, int64_t read_ms)
 {
-    size_t bytes =
-        strlen(key->name) + strlen(key->prefix) + strlen(key->models) + strlen(key->networks) + 4;
+    size_t bytes = strlen(key->models) + strlen(key->networks) + 2;
     struct cached *row = mem_zalloc(sizeof *row + bytes);
     char *at = row->text;
     memcpy(row->hash, hash, STORE_HASH_BYTES);
     row->read_ms = read_ms;
-    row->id = key->id;
-    row->application_id = key->application_id;
-    row->account_id = key->account_id;
-    row->kind = key->kind;
-    row->account_is_admin = key->account_is_admin;
-    row->cap_micros = key->cap_micros;
-    row->rates = key->rates;
-    row->account_rates = key->account_rates;
-    row->created_ms = key->created_ms;
-    row->expires_ms = key->expires_ms;
-    row->used_ms = key->used_ms;
-    row->name = put_text(&at, key->name);
-    row->prefix = put_text(&at, key->prefix);
+    memcpy(row->head, key, HEAD_BYTES);
     row->models = put_text(&at, key->models);
     row->networks = put_text(&at, key->networks);
     return row;
@@ -147,20 +129,9 @@ bool key_cache_find(const struct key_cache *c, const uint8_t hash[STORE_HASH_BYT
     const struct cached *row = look(c, hash);
     if (!row || row->read_ms <= since_ms)
         return false;
-    *out = (struct store_key){.id = row->id,
-                              .application_id = row->application_id,
-                              .account_id = row->account_id,
-                              .kind = row->kind,
-                              .account_is_admin = row->account_is_admin,
-                              .cap_micros = row->cap_micros,
-                              .rates = row->rates,
-                              .account_rates = row->account_rates,
-                              .created_ms = row->created_ms,
-                              .expires_ms = row->expires_ms,
-                              .used_ms = row->used_ms};
+    memset(out, 0, sizeof *out);
+    memcpy(out, row->head, HEAD_BYTES);
     /* They came from fields of these sizes. */
-    memcpy(out->name, row->name, strlen(row->name) + 1);
-    memcpy(out->prefix, row->prefix, strlen(row->prefix) + 1);
     memcpy(out->models, row->models, strlen(row->models) + 1);
     memcpy(out->networks, row->networks, strlen(row->networks) + 1);
     return true;
