@@ -61,6 +61,8 @@ def main():
     repository = os.path.dirname(os.path.dirname(os.path.abspath(__file__)))
     build = os.path.abspath(a.build)
     processes.kill_all_on_exit()
+    for name in [n for n in os.environ if n.startswith("MOONGATE_")]:
+        del os.environ[name] # the programs would take it for an option
     r = report.Report()
     r.machine = report.machine(repository, f"{build}/moongate")
     folder = tempfile.mkdtemp(prefix="moongate-bench-")

@@ -71,6 +71,11 @@ def stop(pid, seconds=5):
     _running.discard(pid)
 
 
+def keep(pid):
+    """A process that is started elsewhere ends with the bench, too."""
+    _running.add(pid)
+
+
 def forget(pid):
     """The process ended and was waited for elsewhere."""
     _running.discard(pid)

@@ -64,6 +64,13 @@ class Report:
                  + (f"{times} times that" if times != 1 else "that"),
                  f"{ratio:.2f} times: {verdict}")
 
+    def at_least(self, table, figure, value, unit, name, other, times, detail=""):
+        """A figure that is to be so many times another one of the same run, or more."""
+        ratio = value / other if other else float("inf")
+        self.row(table, figure, value, unit, detail,
+                 f"{name}: {number(other)} {unit}; goal: at least {times} times that",
+                 f"{ratio:.2f} times: {'met' if ratio >= times else 'MISSED'}")
+
     def missed(self):
         """The goals that were missed, for the end."""
         return [r for r in self.rows if r["verdict"].endswith("MISSED")

@@ -9,6 +9,7 @@ import shutil
 import socket
 import time
 
+import ledger
 import processes
 import prompts
 import relay
@@ -30,6 +31,7 @@ class Bench:
         self.kernels = f"{build}/bench_kernels"
         self.streams = f"{build}/bench_streams"
         self.upstream = f"{build}/bench_upstream"
+        self.store, self.fill = f"{build}/bench_store", f"{build}/bench_fill"
         self.script = f"{repository}/bench/wrk.lua"
         self.folder, self.report, self.quick = folder, report, quick
         self.data, self.gguf, self.llama_bench = f"{folder}/data", gguf, llama_bench
@@ -351,4 +353,4 @@ def kernels(b):
 
 
 ALL = {"start": start, "replies": replies, "requests": requests, "idle": idle,
-       "kernels": kernels, **relay.ALL}
+       "kernels": kernels, **relay.ALL, **ledger.ALL}

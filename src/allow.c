@@ -40,7 +40,7 @@ static void set_subjects(const struct call *c, struct limits_ask *ask)
     const struct store_key *key = &c->key;
     ask->of[LIMITS_KEY] = (struct limits_subject){
         .id = (uint64_t)key->id, .rates = rates_of(&key->rates, &config->rates.key)};
-    /* Keys of the command line have one account, which is nobody's: it has no limits of its own. */
+    /* Keys of the command line all belong to the operator's own account. */
     ask->of[LIMITS_ACCOUNT] =
         (struct limits_subject){.id = (uint64_t)key->account_id,
                                 .rates = rates_of(&key->account_rates, &config->rates.account)};

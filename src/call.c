@@ -62,9 +62,7 @@ void snapshot_drop(struct snapshot *s)
 static void note_client(struct call *c)
 {
     struct forwarded f;
-    forwarded_read(&c->snapshot->proxies, http_peer(c->x), false,
-                   http_header_get(c->x, "x-forwarded-for"),
-                   http_header_get(c->x, "x-forwarded-proto"), &f);
+    http_forwarded(c->x, &c->snapshot->proxies, &f);
     memcpy(c->peer, f.address, sizeof c->peer);
     c->secure = f.https;
 }
@@ -574,9 +572,16 @@ static void on_console_answer(void *arg, uint64_t number, const struct console_a
     answer_console(c, a);
 }
 
+static void on_console_trouble(void *arg, const struct error *e)
+{
+    (void)arg;
+    log_line(LOG_WARN_LEVEL, "console", "%s", e->text);
+}
+
 const struct console_events call_console = {
     .on_read = on_console_read,
     .on_answer = on_console_answer,
+    .on_trouble = on_console_trouble,
 };
 
 /* --- what wakes a call: the gate --- */

@@ -15,10 +15,13 @@ struct command {
 };
 
 int command_serve(int argc, char **argv);
-int command_serve(int argc, char **argv);
-int command_key(int argc, char **argv);    /* key create|list|revoke */
-int command_config(int argc, char **argv); /* config check|show|example */
-int command_model(int argc, char **argv);  /* model list|inspect */
+int command_key(int argc, char **argv);     /* key create|list|revoke */
+int command_account(int argc, char **argv); /* account create|list|grant|... */
+int command_store(int argc, char **argv);   /* store migrate */
+int command_backup(int argc, char **argv);  /* a copy of the database */
+int command_ledger(int argc, char **argv);  /* ledger verify|export */
+int command_config(int argc, char **argv);  /* config check|show|example */
+int command_model(int argc, char **argv);   /* model list|inspect */
 
 /* Finds argv[1] among the n commands of a group and runs it; --help and a missing or unknown name
  * print the list. `group` is "moongate key". */

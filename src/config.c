@@ -4,8 +4,10 @@
  */
 #include "config.h"
 
+#include "base/net.h"
 #include "config_table.h"
 #include "config_yaml.h"
+#include "gate/rates.h"
 
 #include <ctype.h>
 #include <errno.h>
@@ -166,8 +168,14 @@ static void set_prices(struct config *c)
 /* What no single option can tell. */
 static int check_whole(const struct config *c, struct error *e)
 {
+    struct error inner;
     if (!*c->tls.cert != !*c->tls.key)
         return error_set(e, ERR_INVALID, "tls.cert and tls.key: one needs the other");
+    struct net_list proxies;
+    if (net_list_parse(c->trusted_proxies, &proxies, &inner))
+        return error_set(e, ERR_INVALID, "http.trusted_proxies: %s", inner.text);
+    if (rates_check_url(c->rates.redis, &inner))
+        return error_set(e, ERR_INVALID, "rates.redis: %s", inner.text);
     if (*c->mail.smtp && !*c->mail.from)
         return error_set(e, ERR_INVALID, "mail.from: an address is needed with mail.smtp");
     if (*c->oidc.issuer && (!*c->oidc.client_id || !*c->accounts.public_url))

@@ -194,14 +194,16 @@ static void show_text(struct call *c, const char *type, const char *text)
 
 struct balance_job {
     struct store_job job;
-    int64_t application_id;
+    int64_t application_id, key_id;
     struct store_application application;
+    struct store_key key; /* as it is now: the gate's may be older than the last call */
 };
 
 static int read_balance(struct store *s, struct store_job *job, struct error *e)
 {
     struct balance_job *j = (struct balance_job *)job;
-    return store_application_get(s, 0, j->application_id, &j->application, e);
+    int rc = store_application_get(s, 0, j->application_id, &j->application, e);
+    return rc ? rc : store_key_get(s, 0, j->key_id, &j->key, e);
 }
 
 /* What this key may still spend: of its application, and no more than its own cap leaves. */
@@ -214,9 +216,9 @@ static int64_t available_micros(const struct store_key *key, const struct store_
 }
 
 /* Moonshot's shape. All that there is was granted: a voucher, as they call it. */
-static void write_balance(struct call *c, const struct store_application *a)
+static void write_balance(struct call *c, const struct balance_job *j)
 {
-    int64_t micros = available_micros(&c->key, a);
+    int64_t micros = available_micros(&j->key, &j->application);
     struct buf b;
     buf_init(&b, 1024);
     buf_addf(
@@ -238,7 +240,7 @@ static void on_balance(void *owner, struct store_job *job)
             call_refuse_away(c, "Balances cannot be read at the moment, please try again later.");
         else if (c->step == CALL_REPLY) {
             c->step = CALL_OVER;
-            write_balance(c, &((const struct balance_job *)job)->application);
+            write_balance(c, (const struct balance_job *)job);
         }
         call_release(c);
     }
@@ -252,9 +254,9 @@ static void show_balance(struct call *c)
     j->job = (struct store_job){.work = read_balance,
                                 .done = on_balance,
                                 .owner = c->app,
-                                .number = c->number,
-                                .bare = true};
+                                .number = c->number};
     j->application_id = c->key.application_id;
+    j->key_id = c->key.id;
     if (store_ask_read(c->app->store, &j->job)) {
         free(j);
         call_refuse_away(c, "Balances cannot be read at the moment, please try again later.");

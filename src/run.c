@@ -282,11 +282,13 @@ static void on_chunk(void *arg, uint64_t number, const struct relayed *chunk)
     if (!c)
         return;
     note_first_text(c);
-    meter_chunk(c, chunk);
     note_finish(c, chunk);
-    answer_chunk(c, chunk);
-    if (c->books.cut_short)
+    if (c->books.cut_short) { /* this one is past it already */
         end_here(c);
+        return;
+    }
+    meter_chunk(c, chunk);
+    answer_chunk(c, chunk);
 }
 
 static void on_whole(void *arg, uint64_t number, const struct relayed *reply)

@@ -11,6 +11,7 @@
 #include "config.h"
 #include "embed.h"
 #include "engine/engine.h"
+#include "http/tls.h"
 #include "serve_store.h"
 
 #include <event2/event.h>
@@ -263,6 +264,27 @@ static struct event_base *open_loop(void)
     return base;
 }
 
+/* The certificate, if there is one; NULL is plain HTTP. */
+static int open_tls(const struct config *c, struct http_tls **out, struct error *e)
+{
+    *out = NULL;
+    return *c->tls.cert ? http_tls_open(c->tls.cert, c->tls.key, out, e) : 0;
+}
+
+static int open_http(struct server *s, struct error *e)
+{
+    struct app *app = &s->app;
+    const struct config *c = app->snapshot->config;
+    struct http_tls *tls;
+    int rc = open_tls(c, &tls, e);
+    if (!rc)
+        rc = http_open(app->base, c->listen, &c->http, &call_http, app, &app->http, e);
+    if (!rc)
+        http_set_tls(app->http, tls);
+    http_tls_close(tls);
+    return rc;
+}
+
 /* --- reload and drain --- */
 
 /* The settings that rooms keep a copy of. */
@@ -303,17 +325,23 @@ static void tell_reloaded(const struct config *old, const struct config *fresh)
 static void reload(struct server *s)
 {
     struct snapshot *old = s->app.snapshot, *fresh = NULL;
+    struct http_tls *tls = NULL;
     struct error e = {0};
     int rc = read_snapshot(s, &fresh, &e);
+    if (!rc)
+        rc = open_tls(fresh->config, &tls, &e);
     if (!rc)
         rc = open_tokenizers(s, fresh, &e);
     if (!rc)
         rc = set_sources(s, fresh->config, &e);
     if (rc) {
         log_line(LOG_ERROR_LEVEL, "reload", "kept the old configuration: %s", e.text);
+        http_tls_close(tls);
         snapshot_drop(fresh);
         return;
     }
+    http_set_tls(s->app.http, tls);
+    http_tls_close(tls);
     s->app.snapshot = fresh;
     use_settings(s);
     tell_warnings(fresh->config);
@@ -429,8 +457,7 @@ static int open_all(struct server *s, struct error *e)
     if (!rc)
         rc = open_signals(s, e);
     if (!rc)
-        rc = http_open(app->base, app->snapshot->config->listen, &app->snapshot->config->http,
-                       &call_http, app, &app->http, e);
+        rc = open_http(s, e);
     return rc;
 }
 
@@ -471,8 +498,8 @@ static void tell_start(const struct server *s)
     tell_warnings(s->app.snapshot->config);
     if (s->app.local)
         tell_model(local_info(s->app.local));
-    fprintf(stderr, "moongate " MOONGATE_VERSION " listening on http://%s\n",
-            http_address(s->app.http));
+    fprintf(stderr, "moongate " MOONGATE_VERSION " listening on %s://%s\n",
+            *s->app.snapshot->config->tls.cert ? "https" : "http", http_address(s->app.http));
 }
 
 int command_serve(int argc, char **argv)

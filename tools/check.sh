@@ -26,7 +26,7 @@ check_rules() {
 # of several files, each of which defines its vectors before.
 check_headers() {
     echo "headers: each compiles alone"
-    flags="-std=gnu17 -D_GNU_SOURCE -Isrc -Wall -Wextra -Werror -fsyntax-only -x c"
+    flags="-std=gnu17 -D_GNU_SOURCE -Isrc $(pkg-config --cflags libpq) -Wall -Wextra -Werror -fsyntax-only -x c"
     sources | grep '^src/.*\.h$' | grep -v kernels_wide | sed 's:^src/::' | {
         rc=0
         while read -r header; do

@@ -43,10 +43,14 @@ static bool is_own_origin(const struct request *r)
     return name && host && strcasecmp(name + 3, host) == 0;
 }
 
+/* A form always has a type; without a body and a type it is no form of another site. */
 static bool is_json(const struct request *r)
 {
     static const char json[] = "application/json";
     const char *type = http_header_get(r->x, "content-type");
+    const char *length = http_header_get(r->x, "content-length");
+    if (!type && !http_header_get(r->x, "transfer-encoding"))
+        return !length || strcmp(length, "0") == 0;
     return type && strncasecmp(type, json, sizeof json - 1) == 0 &&
            strchr("; \t", type[sizeof json - 1]);
 }

@@ -13,7 +13,14 @@
 #include <stdlib.h>
 #include <string.h>
 
-enum { BODY_DEPTH = 16, PASSWORD_QUEUE = 64 };
+enum {
+    BODY_DEPTH = 16,
+    PASSWORD_QUEUE = 64,
+    ASKS = 5, /* sign-ups or mails for one address, until it must wait */
+    ASKS_OF_NETWORK = 200,
+    ASKS_WAIT_MS = 60 * 1000,
+    ASKS_LONGEST_MS = 60 * 60 * 1000
+};
 
 static const struct endpoint_table *const tables[] = {&platform_endpoints, &account_endpoints,
                                                       &key_endpoints, &admin_endpoints};
@@ -53,6 +60,31 @@ static void gather_endpoints(struct console *c)
     }
 }
 
+static void on_mail_failed(void *arg, const struct error *e)
+{
+    struct console *c = arg;
+    if (c->events.on_trouble)
+        c->events.on_trouble(c->arg, e);
+}
+
+static void set_provider(struct console *c)
+{
+    const struct console_options *o = &c->options;
+    const struct oidc_client client = {o->oidc_issuer, o->oidc_client_id, o->oidc_secret};
+    oidc_set(c->oidc, &client, &o->email);
+}
+
+static struct lockout *new_asking(const struct console_options *o)
+{
+    const struct lockout_settings settings = {.account_tries = ASKS,
+                                              .network_tries = ASKS_OF_NETWORK,
+                                              .first_ms = ASKS_WAIT_MS,
+                                              .longest_ms = ASKS_LONGEST_MS,
+                                              .forget_ms = ASKS_LONGEST_MS,
+                                              .max_rows = o->lockout.max_rows};
+    return lockout_new(&settings);
+}
+
 int console_open(struct event_base *base, struct store_threads *store,
                  const struct console_options *o, const struct console_events *events, void *arg,
                  struct console **out, struct error *e)
@@ -64,13 +96,19 @@ int console_open(struct event_base *base, struct store_threads *store,
     c->events = *events;
     c->arg = arg;
     c->lockout = lockout_new(&o->lockout);
+    c->asking = new_asking(o);
     gather_endpoints(c);
     int rc = passwords_open(base, PASSWORD_QUEUE, (struct password_cost){0}, on_password, c,
                             &c->passwords, e);
+    if (!rc)
+        rc = mailer_open(base, on_mail_failed, c, &c->mailer, e);
+    if (!rc)
+        rc = oidc_open(base, account_oidc_answer, c, &c->oidc, e);
     if (rc) {
         console_close(c);
         return rc;
     }
+    set_provider(c);
     *out = c;
     return 0;
 }
@@ -78,6 +116,7 @@ int console_open(struct event_base *base, struct store_threads *store,
 void console_set(struct console *c, const struct console_options *o)
 {
     c->options = *o;
+    set_provider(c);
 }
 
 static void free_request(struct request *r)
@@ -95,6 +134,8 @@ void console_close(struct console *c)
     if (!c)
         return;
     passwords_close(c->passwords);
+    mailer_close(c->mailer);
+    oidc_close(c->oidc);
     for (size_t i = 0; i < CONSOLE_BUCKETS; i++) {
         while (c->requests[i]) {
             struct request *r = c->requests[i];
@@ -103,6 +144,7 @@ void console_close(struct console *c)
         }
     }
     lockout_free(c->lockout);
+    lockout_free(c->asking);
     free(c->endpoints);
     free(c->routes);
     free(c);

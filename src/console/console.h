@@ -60,6 +60,8 @@ struct console_events {
     /* It may, and has a body to read: call http_read_body, and then console_body. */
     void (*on_read)(void *arg, uint64_t number);
     void (*on_answer)(void *arg, uint64_t number, const struct console_answer *a);
+    /* Something outside does not work (a mail, a provider): for the log. */
+    void (*on_trouble)(void *arg, const struct error *e);
 };
 
 int console_open(struct event_base *base, struct store_threads *store,

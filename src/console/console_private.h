@@ -5,6 +5,8 @@
 #define MOONGATE_CONSOLE_CONSOLE_PRIVATE_H
 
 #include "console/endpoint.h"
+#include "console/mail.h"
+#include "console/oidc.h"
 #include "http/router.h"
 
 enum { CONSOLE_BUCKETS = 256 };
@@ -17,8 +19,9 @@ struct console {
     void *arg;
     struct lockout *lockout;
     struct passwords *passwords;
-    struct fetch *fetch; /* mails and OpenID Connect */
-    struct oidc *oidc;   /* NULL: no provider */
+    struct lockout *asking; /* sign-ups and mails that were asked for, as if each had failed */
+    struct mailer *mailer;
+    struct oidc *oidc; /* may be without a provider */
     /* The endpoints of all tables, and the same as rows of the http room's router. */
     const struct endpoint **endpoints;
     struct http_route *routes;
@@ -32,6 +35,9 @@ extern const struct endpoint_table platform_endpoints; /* /api/v1 */
 extern const struct endpoint_table account_endpoints;  /* /console/api: sign-up, log-in, ... */
 extern const struct endpoint_table key_endpoints;      /* /console/api: acquire, keys, usage */
 extern const struct endpoint_table admin_endpoints;    /* /console/api/admin */
+
+/* The provider's answers go to the requests that wait for them (account_oidc.c). */
+void account_oidc_answer(void *console, const struct oidc_answer *answer);
 
 /* Begins to answer once it is known who asks (authenticate.c). */
 void authenticate(struct request *r);

@@ -13,7 +13,9 @@ _Static_assert(SESSION_HASH_BYTES == crypto_hash_sha256_BYTES, "the store keeps 
 
 enum { TOKEN_RANDOM_BYTES = 32, NOTES_AN_IDLE_TIME = 60 };
 
-static const char name_plain[] = "moongate_session", name_secure[] = "__Host-moongate_session";
+/* Without TLS, and with it. */
+static const char *const session_names[2] = {"moongate_session", "__Host-moongate_session"};
+static const char *const login_names[2] = {"moongate_login", "__Host-moongate_login"};
 
 static void put_base64(char out[SESSION_TOKEN_CHARS + 1], const uint8_t raw[TOKEN_RANDOM_BYTES])
 {
@@ -45,25 +47,15 @@ bool session_token_hash(const char *token, uint8_t hash[SESSION_HASH_BYTES])
     return true;
 }
 
-static void put_cookie(struct buf *b, const char *value, bool secure, int64_t max_age_s)
+static void put_cookie(struct buf *b, const char *const names[2], const char *value, bool secure,
+                       int64_t max_age_s)
 {
-    buf_addf(b, "%s=%s; Path=/; Max-Age=%" PRId64 "; HttpOnly; SameSite=Lax%s",
-             secure ? name_secure : name_plain, value, max_age_s, secure ? "; Secure" : "");
+    buf_addf(b, "%s=%s; Path=/; Max-Age=%" PRId64 "; HttpOnly; SameSite=Lax%s", names[secure],
+             value, max_age_s, secure ? "; Secure" : "");
 }
 
-void session_cookie(struct buf *b, const char *token, bool secure, int64_t max_age_s)
+static bool read_cookie(const char *header, const char *name, char out[SESSION_TOKEN_CHARS + 1])
 {
-    put_cookie(b, token, secure, max_age_s);
-}
-
-void session_cookie_end(struct buf *b, bool secure)
-{
-    put_cookie(b, "", secure, 0);
-}
-
-bool session_cookie_read(const char *header, bool secure, char out[SESSION_TOKEN_CHARS + 1])
-{
-    const char *name = secure ? name_secure : name_plain;
     size_t name_len = strlen(name);
     for (const char *s = header ? header : ""; *s;) {
         s += strspn(s, "; ");
@@ -82,6 +74,36 @@ bool session_cookie_read(const char *header, bool secure, char out[SESSION_TOKEN
         s += n;
     }
     return false;
+}
+
+void session_cookie(struct buf *b, const char *token, bool secure, int64_t max_age_s)
+{
+    put_cookie(b, session_names, token, secure, max_age_s);
+}
+
+void session_cookie_end(struct buf *b, bool secure)
+{
+    put_cookie(b, session_names, "", secure, 0);
+}
+
+bool session_cookie_read(const char *header, bool secure, char out[SESSION_TOKEN_CHARS + 1])
+{
+    return read_cookie(header, session_names[secure], out);
+}
+
+void session_login_cookie(struct buf *b, const char *token, bool secure, int64_t max_age_s)
+{
+    put_cookie(b, login_names, token, secure, max_age_s);
+}
+
+void session_login_cookie_end(struct buf *b, bool secure)
+{
+    put_cookie(b, login_names, "", secure, 0);
+}
+
+bool session_login_cookie_read(const char *header, bool secure, char out[SESSION_TOKEN_CHARS + 1])
+{
+    return read_cookie(header, login_names[secure], out);
 }
 
 void session_csrf(const char *token, char out[SESSION_TOKEN_CHARS + 1])

@@ -29,6 +29,12 @@ void session_cookie_end(struct buf *b, bool secure); /* makes the browser forget
 /* Finds the token in a Cookie header (NULL: there is none). */
 bool session_cookie_read(const char *header, bool secure, char out[SESSION_TOKEN_CHARS + 1]);
 
+/* The same of a log-in that is under way at an OpenID Connect provider: it is bound to the
+ * browser that began it. */
+void session_login_cookie(struct buf *b, const char *token, bool secure, int64_t max_age_s);
+void session_login_cookie_end(struct buf *b, bool secure);
+bool session_login_cookie_read(const char *header, bool secure, char out[SESSION_TOKEN_CHARS + 1]);
+
 /* The token that a form or a script must send beside the cookie (X-CSRF-Token): it follows from
  * the session's and says nothing of it. */
 void session_csrf(const char *token, char out[SESSION_TOKEN_CHARS + 1]);

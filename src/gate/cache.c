@@ -8,11 +8,12 @@
 
 #include "base/mem.h"
 
+#include <stddef.h>
 #include <stdlib.h>
 #include <string.h>
 #include <sys/queue.h>
 
-enum { BUCKETS = 1 << 14 };
+enum { BUCKETS = 1 << 14, HEAD_BYTES = offsetof(struct store_key, models) };
 
 struct cached {
     struct cached *next; /* in its bucket */
@@ -20,8 +21,8 @@ struct cached {
     uint8_t hash[STORE_HASH_BYTES];
     int64_t read_ms;
     bool renewing;
-    int64_t id, created_ms, expires_ms, used_ms;
-    const char *name, *prefix, *models; /* in text */
+    unsigned char head[HEAD_BYTES]; /* of the struct store_key */
+    const char *models, *networks;  /* in text */
     char text[];
 };
 
@@ -82,18 +83,14 @@ static const char *put_text(char **at, const char *s)
 
 static struct cached *new_row(const uint8_t *hash, const struct store_key *key, int64_t read_ms)
 {
-    size_t bytes = strlen(key->name) + strlen(key->prefix) + strlen(key->models) + 3;
+    size_t bytes = strlen(key->models) + strlen(key->networks) + 2;
     struct cached *row = mem_zalloc(sizeof *row + bytes);
     char *at = row->text;
     memcpy(row->hash, hash, STORE_HASH_BYTES);
     row->read_ms = read_ms;
-    row->id = key->id;
-    row->created_ms = key->created_ms;
-    row->expires_ms = key->expires_ms;
-    row->used_ms = key->used_ms;
-    row->name = put_text(&at, key->name);
-    row->prefix = put_text(&at, key->prefix);
+    memcpy(row->head, key, HEAD_BYTES);
     row->models = put_text(&at, key->models);
+    row->networks = put_text(&at, key->networks);
     return row;
 }
 
@@ -132,13 +129,10 @@ bool key_cache_find(const struct key_cache *c, const uint8_t hash[STORE_HASH_BYT
     const struct cached *row = look(c, hash);
     if (!row || row->read_ms <= since_ms)
         return false;
-    *out = (struct store_key){.id = row->id,
-                              .created_ms = row->created_ms,
-                              .expires_ms = row->expires_ms,
-                              .used_ms = row->used_ms};
+    memset(out, 0, sizeof *out);
+    memcpy(out, row->head, HEAD_BYTES);
     /* They came from fields of these sizes. */
-    memcpy(out->name, row->name, strlen(row->name) + 1);
-    memcpy(out->prefix, row->prefix, strlen(row->prefix) + 1);
     memcpy(out->models, row->models, strlen(row->models) + 1);
+    memcpy(out->networks, row->networks, strlen(row->networks) + 1);
     return true;
 }

@@ -23,7 +23,7 @@ void key_cache_drop(struct key_cache *c, const uint8_t hash[STORE_HASH_BYTES]);
 /* True, once, of a key that is kept and was read before `before_ms`: it is to be read anew, so that
  * its next calls need not wait for that. */
 bool key_cache_renew(struct key_cache *c, const uint8_t hash[STORE_HASH_BYTES], int64_t before_ms);
-/* True if the key was read after `since_ms`. */
+/* True if the key was read after `since_ms`. What it has used is of that time, too. */
 bool key_cache_find(const struct key_cache *c, const uint8_t hash[STORE_HASH_BYTES],
                     int64_t since_ms, struct store_key *out);
 

@@ -13,6 +13,7 @@
 #include "base/net.h"
 #include "gate/cache.h"
 
+#include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 
@@ -123,7 +124,7 @@ static int find(struct gate *g, uint64_t number, const uint8_t hash[STORE_HASH_B
     j->job = (struct store_job){
         .work = work_find, .done = on_found, .owner = g, .number = number, .bare = true};
     memcpy(j->hash, hash, STORE_HASH_BYTES);
-    strncat(j->peer, peer, PEER_BYTES - 1);
+    snprintf(j->peer, sizeof j->peer, "%s", peer);
     j->read_ms = clock_mono_ms();
     j->renews = renews;
     int rc = store_ask_read(g->store, &j->job);

@@ -70,6 +70,9 @@ int store_link_add(struct store *s, const struct store_link *x, struct error *e)
 /* Takes it: a second time is ERR_NOT_FOUND, as is one that is over or of another kind. */
 int store_link_take(struct store *s, const char *hash, const char *kind, int64_t now_ms,
                     struct store_link *out, struct error *e);
+/* The same without taking it: for what must be known before. */
+int store_link_get(struct store *s, const char *hash, const char *kind, int64_t now_ms,
+                   struct store_link *out, struct error *e);
 /* Forgets links of a kind that an account still has open. */
 int store_link_drop(struct store *s, int64_t account_id, const char *kind, struct error *e);
 

@@ -47,6 +47,8 @@ static int lost_as_libpq_says(struct postgres_db *p, const char *doing, struct e
 static int wait_for(struct postgres_db *p, short events, int64_t until_ms, struct error *e)
 {
     struct pollfd fd = {.fd = PQsocket(p->conn), .events = events};
+    if (fd.fd < 0)
+        return lost_as_libpq_says(p, "waiting for the server", e);
     int64_t left_ms = until_ms < 0 ? -1 : until_ms - clock_mono_ms();
     if (until_ms >= 0 && left_ms < 0)
         left_ms = 0;

@@ -88,11 +88,11 @@ static int read_address(struct postgres_db *p, struct error *e)
 
 /* The session */
 
-static int refuse(struct postgres_db *p, const char *doing, struct error *e)
+static int refuse(struct postgres_db *p, struct error *e)
 {
     char why[300];
     postgres_clean(p, PQerrorMessage(p->conn), why, sizeof why);
-    return error_set(e, ERR_IO, "%s: %s%s", p->db.name, doing, why);
+    return error_set(e, ERR_IO, "%s: %s", p->db.name, why);
 }
 
 static int check_server(struct postgres_db *p, struct error *e)
@@ -105,8 +105,8 @@ static int check_server(struct postgres_db *p, struct error *e)
                      version / 10000, version % 10000, POSTGRES_LEAST / 10000);
 }
 
-/* One schema is used and no temporary table stands before it. A server whose default is to lose
- * commits is overruled. A client that hangs in a transaction loses its locks after a while. */
+/* One schema is used and no temporary table stands before it. A client that hangs in a transaction
+ * loses its locks after a while. */
 static const char settings[] =
     "SET standard_conforming_strings TO on;"
     "SET client_min_messages TO error;"
@@ -115,26 +115,39 @@ static const char settings[] =
     "SET jit TO off;"
     "SET row_security TO off;"
     "SET idle_in_transaction_session_timeout TO '60s';"
-    "SELECT current_schema(),"
-    "  set_config('search_path', quote_ident(current_schema()) || ', pg_temp', false),"
-    "  set_config('synchronous_commit', CASE current_setting('synchronous_commit')"
-    "    WHEN 'off' THEN 'on' ELSE current_setting('synchronous_commit') END, false),"
-    "  current_setting('server_encoding')";
+    "SELECT set_config('search_path', quote_ident(current_schema()) || ', pg_temp', false)";
+
+/* reset_val: what the session began with. A server whose default is to lose commits is overruled.
+ */
+static const char question[] = "SELECT current_schema(), current_setting('server_encoding'),"
+                               "  (SELECT CASE reset_val WHEN 'off' THEN 'on' ELSE reset_val END"
+                               "    FROM pg_catalog.pg_settings WHERE name = 'synchronous_commit'),"
+                               "  current_setting('search_path')";
+
+static int check_session(struct postgres_db *p, const struct db_rows *r, struct error *e)
+{
+    if (db_null(r, 0, 0) || !strstr(db_text(r, 0, 3), ", pg_temp"))
+        return error_set(e, ERR_IO, "%s: the search_path names no schema that is there",
+                         p->db.name);
+    if (strcmp(db_text(r, 0, 1), "UTF8") != 0)
+        return error_set(e, ERR_UNSUPPORTED, "%s: the database's encoding is %s, UTF8 is needed",
+                         p->db.name, db_text(r, 0, 1));
+    db_copy(r, 0, 2, p->synchronous, sizeof p->synchronous);
+    p->wait_ms = 0; /* the session is told with the next transaction */
+    return 0;
+}
 
 static int set_session(struct postgres_db *p, struct error *e)
 {
-    PGresult *r = PQexec(p->conn, settings);
-    int rc = 0;
-    if (PQresultStatus(r) != PGRES_TUPLES_OK)
-        rc = refuse(p, "setting the session: ", e);
-    else if (PQgetisnull(r, 0, 0))
-        rc = error_set(e, ERR_IO, "%s: the search_path names no schema that is there", p->db.name);
-    else if (strcmp(PQgetvalue(r, 0, 3), "UTF8") != 0)
-        rc = error_set(e, ERR_UNSUPPORTED, "%s: the database's encoding is %s, UTF8 is needed",
-                       p->db.name, PQgetvalue(r, 0, 3));
-    else
-        snprintf(p->synchronous, sizeof p->synchronous, "%s", PQgetvalue(r, 0, 2));
-    PQclear(r);
+    struct db_query q;
+    snprintf(p->synchronous, sizeof p->synchronous, "on"); /* until the server's is known */
+    db_sql(&q, question);
+    int rc = db_postgres.script(&p->db, settings, e);
+    if (rc == 0)
+        rc = db_postgres.run(&p->db, &q, 1, e);
+    if (rc == 0)
+        rc = check_session(p, &q.rows, e);
+    db_done(&q, 1);
     return rc;
 }
 
@@ -173,14 +186,13 @@ int postgres_open(struct db *d, bool create, struct error *e)
         return rc;
     p->conn = connect_to(d->url);
     if (PQstatus(p->conn) != CONNECTION_OK)
-        return refuse(p, "", e);
+        return refuse(p, e);
     PQsetNoticeProcessor(p->conn, ignore_notice, NULL);
     rc = check_server(p, e);
-    if (rc == 0)
-        rc = set_session(p, e);
     if (rc == 0 && PQsetnonblocking(p->conn, 1) != 0)
-        rc = refuse(p, "", e);
-    return rc;
+        rc = refuse(p, e);
+    d->good = true; /* from here on answers have a deadline */
+    return rc ? rc : set_session(p, e);
 }
 
 void postgres_shut(struct db *d)

@@ -2,16 +2,16 @@
  * A disk that fails on purpose: a file system for SQLite (a shim VFS) which passes everything on
  * to the system's own and counts writes, syncs and truncations of the store's files. It is there
  * always and inert without a variable of the environment, which is read when the first database
- * is opened:
+ * is opened (none of MOONGATE_..., because those are options of the configuration):
  *
- *     MOONGATE_FAULT_WRITE=N            the N-th of them fails (SQLITE_IOERR) and each after it
- *     MOONGATE_FAULT_WRITE=N:once       the N-th alone
- *     MOONGATE_FAULT_WRITE=N:full       as :once, as a full disk (SQLITE_FULL)
- *     MOONGATE_FAULT_WRITE=N:torn       half of the N-th write is written, then the process dies
- *     MOONGATE_FAULT_WRITE=N:kill       the process dies (SIGKILL) before the N-th
- *     MOONGATE_FAULT_WRITE=0            nothing fails; they are counted
- *     MOONGATE_FAULT_COUNT=FILE         how many there were is written to FILE when the process
- *                                       exits by itself, so that a test knows where to end
+ *     MG_FAULT_WRITE=N            the N-th of them fails (SQLITE_IOERR) and each after it
+ *     MG_FAULT_WRITE=N:once       the N-th alone
+ *     MG_FAULT_WRITE=N:full       as :once, as a full disk (SQLITE_FULL)
+ *     MG_FAULT_WRITE=N:torn       half of the N-th write is written, then the process dies
+ *     MG_FAULT_WRITE=N:kill       the process dies (SIGKILL) before the N-th
+ *     MG_FAULT_WRITE=0            nothing fails; they are counted
+ *     MG_FAULT_COUNT=FILE         how many there were is written to FILE when the process
+ *                                 exits by itself, so that a test knows where to end
  *
  * So "the disk made to fail at every write in turn" is a loop over N. N counts from 1, over all
  * connections of the process. What SQLite writes through shared memory (the -shm file) is not
@@ -234,13 +234,13 @@ static bool read_wish(const char *text)
             return true;
         }
     }
-    fprintf(stderr, "moongate: MOONGATE_FAULT_WRITE=%s is not understood\n", text);
+    fprintf(stderr, "moongate: MG_FAULT_WRITE=%s is not understood\n", text);
     exit(2);
 }
 
 static void start(void)
 {
-    const char *wish = getenv("MOONGATE_FAULT_WRITE");
+    const char *wish = getenv("MG_FAULT_WRITE");
     if (!wish || !read_wish(wish))
         return;
     shim.real = sqlite3_vfs_find(NULL);
@@ -250,7 +250,7 @@ static void start(void)
     shim.vfs.xOpen = fault_open;
     shim.vfs.pNext = NULL;
     shim.on = sqlite3_vfs_register(&shim.vfs, 0) == SQLITE_OK;
-    shim.count_path = getenv("MOONGATE_FAULT_COUNT");
+    shim.count_path = getenv("MG_FAULT_COUNT");
     if (shim.on && shim.count_path)
         atexit(write_count);
 }

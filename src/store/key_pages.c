@@ -197,3 +197,16 @@ int store_key_count(struct store *s, int64_t application_id, int64_t *n, struct 
     db_done(&q, 1);
     return rc;
 }
+
+int store_key_ever(struct store *s, int64_t application_id, enum store_key_kind kind, bool *ever,
+                   struct error *e)
+{
+    struct db_query q = {0};
+    db_sql(&q, "SELECT id FROM keys WHERE application_id = $1 AND kind = $2 LIMIT 1");
+    db_arg(&q, application_id);
+    db_arg(&q, kind);
+    int rc = db_run_one(s->db, &q, e);
+    *ever = rc == 0 && q.rows.n > 0;
+    db_done(&q, 1);
+    return rc;
+}

@@ -18,16 +18,17 @@ struct store_key {
     int64_t id, application_id, account_id;
     enum store_key_kind kind;
     char name[STORE_NAME_BYTES];
-    char prefix[16];                     /* what is shown of the key: "mg-1a2b3c" */
-    char models[STORE_MODELS_BYTES];     /* comma-separated names, empty: all */
-    char networks[STORE_NETWORKS_BYTES]; /* comma-separated CIDR, empty: all */
-    int64_t cap_micros;                  /* may spend so much in all; -1: no cap of its own */
+    char prefix[16];    /* what is shown of the key: "mg-1a2b3c" */
+    int64_t cap_micros; /* may spend so much in all; -1: no cap of its own */
     int64_t used_micros, held_micros;
     struct store_rates rates, account_rates;
     int64_t created_ms, expires_ms, revoked_ms, used_ms; /* Unix; 0: never */
     bool disabled;                                       /* itself */
     bool owner_disabled;                                 /* its application or account */
     bool account_is_admin;                               /* of a platform token */
+    /* The long texts stand last: who keeps many keys keeps what is before them as it is. */
+    char models[STORE_MODELS_BYTES];     /* comma-separated names, empty: all */
+    char networks[STORE_NETWORKS_BYTES]; /* comma-separated CIDR, empty: all */
 };
 
 /* key->application_id 0: the operator's own application. Without a cap, cap_micros is -1: a zeroed
@@ -69,5 +70,8 @@ int store_key_rotate(struct store *s, int64_t account_id, int64_t id,
                      int64_t old_until_ms, struct store_key *out, struct error *e);
 /* How many that are not revoked an application has. */
 int store_key_count(struct store *s, int64_t application_id, int64_t *n, struct error *e);
+/* Had an application ever a key of that kind? A revoked one counts. */
+int store_key_ever(struct store *s, int64_t application_id, enum store_key_kind kind, bool *ever,
+                   struct error *e);
 
 #endif

@@ -105,7 +105,7 @@ static int is_there(struct store *s, int64_t day, bool *there, struct error *e)
     return rc;
 }
 
-static int make_table(struct store *s, int64_t day, struct error *e)
+int ledger_day_make(struct store *s, int64_t day, struct error *e)
 {
     struct buf b;
     struct db_query q;
@@ -134,7 +134,7 @@ static int make_day(struct store *s, int64_t day, struct error *e)
     if (rc == 0) /* another process may have been faster */
         rc = is_there(s, day, &there, e);
     if (rc == 0 && !there)
-        rc = make_table(s, day, e);
+        rc = ledger_day_make(s, day, e);
     if (rc == 0)
         return db_commit(s->db, e);
     db_rollback(s->db);

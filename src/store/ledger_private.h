@@ -102,6 +102,8 @@ enum { CALLS_COLUMNS_N = 27 };
 /* Forgets which days are known to be there. */
 void ledger_days_forget(struct store *s);
 int64_t ledger_day_start_ms(int64_t day); /* 20261128 as Unix time */
+/* The day's table and its row in `days`, inside the caller's transaction. */
+int ledger_day_make(struct store *s, int64_t day, struct error *e);
 
 /* One transaction: the caller's, if it is inside one, else an own (*own). */
 int ledger_begin(struct store *s, bool *own, struct error *e);

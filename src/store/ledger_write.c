@@ -137,27 +137,49 @@ static void add_row_arguments(struct db_query *q, const struct ledger_row *r, in
     db_arg(q, r->client_gone);
 }
 
-/* A void of the same group has changed the copy already; its row was charged for a moment. */
-static void write_calls(struct group *g)
+/* By the time of the call's end, so that numbers of rows are in that order, too. */
+static int compare_ends(const void *a, const void *b)
+{
+    const struct group_trace *x = *(struct group_trace *const *)a;
+    const struct group_trace *y = *(struct group_trace *const *)b;
+    if (x->row->ended_ms != y->row->ended_ms)
+        return x->row->ended_ms < y->row->ended_ms ? -1 : 1;
+    return strcmp(x->id, y->id);
+}
+
+static void insert_calls(struct group *g)
 {
     static const char values[] =
         " (" CALLS_COLUMNS ") VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $9, $10, $11, $12, $13, $14,"
         " $15, $16, $17, $18, $19, $20, $21, $22, $23, $24, $25, $26, $27)";
-    static const char voiding[] =
+    struct group_trace **list = arena_alloc(g->arena, g->n_traces * sizeof(struct group_trace *));
+    size_t n = 0;
+    for (size_t i = 0; i < g->n_traces; i++) {
+        if (g->traces[i].written && !g->traces[i].written_before)
+            list[n++] = &g->traces[i];
+    }
+    qsort(list, n, sizeof(struct group_trace *), compare_ends);
+    for (size_t i = 0; i < n; i++) {
+        const struct group_trace *t = list[i];
+        const char *sql = day_sql(g, "INSERT INTO calls_", t->day, values);
+        add_row_arguments(batch_add(&g->batch, sql), t->row, t->call.grant_micros);
+    }
+}
+
+/* Also those of this group: their rows were there, and charged, for a moment. */
+static void void_calls(struct group *g)
+{
+    static const char set[] =
         " SET status = 503, finish = '" LEDGER_VOID_FINISH "', price_input = 0, price_cached = 0,"
         " price_output = 0, cost_micros = 0, charged_micros = 0, grant_micros = 0,"
         " balance_micros = $2 WHERE trace_id = $1 AND finish <> '" LEDGER_VOID_FINISH "'";
     for (size_t i = 0; i < g->n_traces; i++) {
         const struct group_trace *t = &g->traces[i];
-        if (t->written && !t->written_before)
-            add_row_arguments(
-                batch_add(&g->batch, day_sql(g, "INSERT INTO calls_", t->day, values)), t->row,
-                t->call.grant_micros);
-        if (t->voided_now) {
-            struct db_query *q = batch_add(&g->batch, day_sql(g, "UPDATE calls_", t->day, voiding));
-            db_arg_text(q, t->id);
-            db_arg(q, t->call.balance_micros);
-        }
+        if (!t->voided_now)
+            continue;
+        struct db_query *q = batch_add(&g->batch, day_sql(g, "UPDATE calls_", t->day, set));
+        db_arg_text(q, t->id);
+        db_arg(q, t->call.balance_micros);
     }
 }
 
@@ -181,30 +203,30 @@ static void write_totals(struct group *g)
         qsort(g->totals, g->n_totals, sizeof *g->totals, compare_totals);
     for (size_t i = 0; i < g->n_totals; i++) {
         const struct group_total *t = &g->totals[i];
-        struct db_query *q =
-            batch_add(
-                &g->batch, "INSERT INTO totals (hour_ms, application_id, key_id, model, calls, "
-                           "failed,"
-                           " prompt_tokens, cached_tokens, reasoning_tokens, completion_tokens, "
-                           "cost_micros,"
-                           " charged_micros) VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $9, $10, $11, "
-                           "$12)"
-                           " ON CONFLICT (application_id, hour_ms, key_id, model) DO UPDATE "
-                           "SET" ADD("calls") "," ADD("failed") "," ADD("prompt_tokens") "," ADD("c"
-                                                                                                 "a"
-                                                                                                 "c"
-                                                                                                 "h"
-                                                                                                 "e"
-                                                                                                 "d"
-                                                                                                 "_"
-                                                                                                 "t"
-                                                                                                 "o"
-                                                                                                 "k"
-                                                                                                 "e"
-                                                                                                 "n"
-                                                                                                 "s") "," ADD(
-                               "reasoning_tokens") "," ADD("completion_tokens") "," ADD("cost_"
-                                                                                        "micros") "," ADD("charged_micros"));
+        struct db_query *q = batch_add(
+            &g->batch,
+            "INSERT INTO totals (hour_ms, application_id, key_id, model, calls, "
+            "failed,"
+            " prompt_tokens, cached_tokens, reasoning_tokens, completion_tokens, "
+            "cost_micros,"
+            " charged_micros) VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $9, $10, $11, "
+            "$12)"
+            " ON CONFLICT (application_id, hour_ms, key_id, model) DO UPDATE "
+            "SET" ADD("calls") "," ADD("failed") "," ADD("prompt_tokens") "," ADD(
+                "c"
+                "a"
+                "c"
+                "h"
+                "e"
+                "d"
+                "_"
+                "t"
+                "o"
+                "k"
+                "e"
+                "n"
+                "s") "," ADD("reasoning_tokens") "," ADD("completion_tokens") "," ADD("cost_"
+                                                                                      "micros") "," ADD("charged_micros"));
         db_arg(q, t->hour_ms);
         db_arg(q, t->application_id);
         db_arg(q, t->key_id);
@@ -227,7 +249,8 @@ int group_write(struct group *g, struct error *e)
     write_keys(g);
     write_grants(g);
     write_holds(g);
-    write_calls(g);
+    insert_calls(g);
+    void_calls(g);
     write_totals(g);
     int rc = batch_run(&g->batch, g->store, e);
     for (size_t i = 0; i < g->batch.n && rc == 0; i++) {

@@ -9,8 +9,8 @@
  *     sum of grants - charges of all calls - sum of open holds = balance
  *
  * (a grant that expired has a second row of the unspent rest, negative). `ledger verify` proves
- * it from the rows. Calls are in one table a day, calls_YYYYMMDD (calls.c makes them), so that a
- * day is dropped at once; totals by the hour are kept.
+ * it from the rows. Calls are in one table a day, calls_YYYYMMDD (ledger_days.c makes them), so
+ * that a day is dropped at once; totals by the hour are kept.
  */
 #include "store/store_private.h"
 

@@ -138,6 +138,24 @@ int store_link_take(struct store *s, const char *hash, const char *kind, int64_t
     return rc;
 }
 
+int store_link_get(struct store *s, const char *hash, const char *kind, int64_t now_ms,
+                   struct store_link *out, struct error *e)
+{
+    struct db_query q = {0};
+    db_sql(&q, "SELECT hash, kind, account_id, email, detail, created_ms, expires_ms FROM links "
+               "WHERE hash = $1 AND kind = $2 AND used_ms = 0 AND expires_ms > $3");
+    db_arg_text(&q, hash);
+    db_arg_text(&q, kind);
+    db_arg(&q, now_ms);
+    int rc = db_run_one(s->db, &q, e);
+    if (rc == 0 && q.rows.n == 0)
+        rc = error_set(e, ERR_NOT_FOUND, "the link is not known, was used, or its time is over");
+    if (rc == 0)
+        read_link(&q.rows, out);
+    db_done(&q, 1);
+    return rc;
+}
+
 int store_link_drop(struct store *s, int64_t account_id, const char *kind, struct error *e)
 {
     struct db_query q = {0};

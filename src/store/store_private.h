@@ -14,7 +14,7 @@ enum { STORE_DAYS_KNOWN = 4 };
 struct store {
     struct db *db;
     char *url;
-    bool wrong; /* what came back is not of this program's schema */
+    bool wrong;                     /* what came back is not of this program's schema */
     int64_t days[STORE_DAYS_KNOWN]; /* whose tables are there (ledger_days.c); 0: a free place */
 };
 

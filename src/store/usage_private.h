@@ -14,6 +14,7 @@
 #include "base/buf.h"
 
 #define USAGE_DAY_IDS INT64_C(10000000000) /* an id is its day times this, plus its number */
+enum { USAGE_GOOD = 1, USAGE_BAD = 2 };    /* of a filter's status */
 enum { USAGE_SQL_BYTES = 8192, USAGE_HOUR_MS = 3600000, USAGE_DAY_MS = 86400000 };
 
 struct usage_scope {
@@ -40,5 +41,7 @@ void usage_sql_done(struct usage_sql *q);
 
 /* " AND ..." for application, key and model. */
 void usage_add_owner(struct usage_sql *q, const struct usage_scope *c);
+/* And for status, trace id and time, which calls have alone. */
+void usage_add_filter(struct usage_sql *q, const struct usage_scope *c);
 
 #endif

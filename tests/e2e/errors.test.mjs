@@ -220,8 +220,17 @@ describe('errors', () => {
       const error = await bad({ messages }, 'api_not_implemented', 'messages[0].content[0].type');
       assert.ok(error.message.includes(type));
     }
+  });
+
+  it('tells a balance in the shape of Moonshot', async () => {
     const balance = await server.call('GET', '/v1/users/me/balance', { key });
-    refused(balance, 400, 'api_not_implemented');
+    assert.equal(balance.status, 200);
+    assert.deepEqual(balance.json, {
+      code: 0,
+      data: { available_balance: 0, voucher_balance: 0, cash_balance: 0 },
+      scode: '0x0',
+      status: true,
+    });
   });
 
   it('counts only tokens of what it could answer', async () => {

@@ -22,13 +22,14 @@ enum { PATH_BYTES = 512, WAIT_S = 60, EXPIRES_MS = 5000, CACHE_MS = 1000 };
 struct bench {
     char dir[PATH_BYTES / 2], db[PATH_BYTES];
     struct event_base *base;
-    struct store_writer *writer;
+    struct store_threads *store;
     struct gate *gate;
     struct gate_pass pass; /* the last one */
     uint64_t number;
     int passes;
     char good[GATE_KEY_CHARS + 1], revoked[GATE_KEY_CHARS + 1], disabled[GATE_KEY_CHARS + 1],
-        expiring[GATE_KEY_CHARS + 1];
+        expiring[GATE_KEY_CHARS + 1], here[GATE_KEY_CHARS + 1], elsewhere[GATE_KEY_CHARS + 1],
+        token[GATE_TOKEN_CHARS + 1];
 };
 
 static atomic_llong now_ms, mono_ms;
@@ -51,6 +52,8 @@ static void on_pass(void *arg, uint64_t number, const struct gate_pass *pass)
     b->passes++;
 }
 
+#define PEER "192.0.2.7"
+
 static void add_key(struct store *s, const struct store_key *row, char key[GATE_KEY_CHARS + 1])
 {
     uint8_t hash[STORE_HASH_BYTES];
@@ -58,6 +61,16 @@ static void add_key(struct store *s, const struct store_key *row, char key[GATE_
     gate_key_make(key);
     gate_key_hash(key, GATE_KEY_CHARS, hash);
     assert_int_equal(store_key_add(s, hash, row, &id, NULL), 0);
+}
+
+static void add_token(struct store *s, char token[GATE_TOKEN_CHARS + 1])
+{
+    const struct store_key row = {.name = "token", .kind = STORE_KEY_PLATFORM};
+    uint8_t hash[STORE_HASH_BYTES];
+    int64_t id;
+    gate_token_make(token);
+    gate_key_hash(token, GATE_TOKEN_CHARS, hash);
+    assert_int_equal(store_key_add(s, hash, &row, &id, NULL), 0);
 }
 
 static int open_bench(void **state)
@@ -81,10 +94,17 @@ static int open_bench(void **state)
     add_key(s, &(struct store_key){.name = "revoked"}, b->revoked);
     add_key(s, &(struct store_key){.name = "disabled", .disabled = true}, b->disabled);
     add_key(s, &(struct store_key){.name = "expiring", .expires_ms = EXPIRES_MS}, b->expiring);
+    add_key(s, &(struct store_key){.name = "here", .networks = "192.0.2.0/24"}, b->here);
+    add_key(s, &(struct store_key){.name = "elsewhere", .networks = "10.0.0.0/8"}, b->elsewhere);
+    add_token(s, b->token);
     assert_int_equal(store_key_revoke(s, "revoked", 1, &key, NULL), 0);
     b->base = event_base_new();
-    assert_int_equal(store_writer_open(s, 100, &b->writer, &e), 0);
-    assert_int_equal(gate_open(b->base, b->writer, on_pass, b, &b->gate, &e), 0);
+    store_close(s);
+    char *url = store_url(NULL, b->dir);
+    const struct store_threads_options o = {.queue = 100, .patience_ms = 1000};
+    assert_int_equal(store_threads_open(b->base, url, true, &o, &b->store, &e), 0);
+    free(url);
+    assert_int_equal(gate_open(b->store, on_pass, b, &b->gate, &e), 0);
     *state = b;
     return 0;
 }
@@ -93,7 +113,7 @@ static int close_bench(void **state)
 {
     struct bench *b = *state;
     gate_close(b->gate);
-    store_writer_close(b->writer);
+    store_threads_close(b->store);
     event_base_free(b->base);
     clock_set_unix_ms(NULL);
     clock_set_mono_us(NULL);
@@ -121,7 +141,7 @@ static enum gate_verdict check(struct bench *b, const char *form, const char *ke
     struct gate_pass now;
     char header[256];
     snprintf(header, sizeof header, form, key);
-    if (gate_check(b->gate, ++number, header, &now))
+    if (gate_check(b->gate, ++number, header, PEER, &now))
         return now.verdict;
     wait_for_pass(b);
     assert_int_equal(b->number, number);
@@ -132,7 +152,7 @@ static enum gate_verdict check(struct bench *b, const char *form, const char *ke
 static void check_now(struct bench *b, const char *header, enum gate_verdict expected)
 {
     struct gate_pass now;
-    assert_true(gate_check(b->gate, 1, header, &now));
+    assert_true(gate_check(b->gate, 1, header, PEER, &now));
     assert_int_equal(now.verdict, expected);
 }
 
@@ -216,6 +236,22 @@ static void a_key_that_nobody_made_and_a_revoked_one_are_unknown(void **state)
     assert_int_equal(check(b, "Bearer %s", b->revoked), GATE_UNKNOWN);
 }
 
+static void a_platform_token_is_told_apart(void **state)
+{
+    struct bench *b = *state;
+    assert_int_equal(check(b, "Bearer %s", b->token), GATE_PLATFORM);
+}
+
+static void a_key_for_other_networks_is_told_apart(void **state)
+{
+    struct bench *b = *state;
+    assert_int_equal(check(b, "Bearer %s", b->elsewhere), GATE_NETWORK);
+    assert_int_equal(check(b, "Bearer %s", b->here), GATE_OK);
+    gate_set_cache(b->gate, CACHE_MS); /* what is remembered is judged by who asks */
+    assert_int_equal(check(b, "Bearer %s", b->elsewhere), GATE_NETWORK);
+    assert_int_equal(check(b, "Bearer %s", b->elsewhere), GATE_NETWORK);
+}
+
 static void a_disabled_key_is_told_apart(void **state)
 {
     struct bench *b = *state;
@@ -254,7 +290,7 @@ static void a_queue_that_is_full_is_unavailable_at_once(void **state)
     bool told = false;
     snprintf(header, sizeof header, "Bearer %s", b->good);
     for (uint64_t i = 0; !told && i < 10000; i++) /* the loop does not turn */
-        told = gate_check(b->gate, i, header, &now);
+        told = gate_check(b->gate, i, header, PEER, &now);
     assert_true(told);
     assert_int_equal(now.verdict, GATE_UNAVAILABLE);
 }
@@ -295,7 +331,7 @@ static void a_good_key_is_remembered_for_the_time_that_is_set(void **state)
     assert_int_equal(b->passes, 1);
     revoke_key(b, "good");
     atomic_fetch_add(&mono_ms, CACHE_MS - 1);
-    assert_true(gate_check(b->gate, 1, header, &now));
+    assert_true(gate_check(b->gate, 1, header, PEER, &now));
     assert_int_equal(now.verdict, GATE_OK);
     assert_int_equal(now.key.id, b->pass.key.id);
     assert_string_equal(now.key.name, "good");
@@ -386,6 +422,47 @@ static void without_a_time_every_key_is_looked_up(void **state)
     assert_int_equal(b->passes, 4);
 }
 
+static void a_key_comes_out_of_the_cache_with_all_its_rights_and_bounds(void **state)
+{
+    struct key_cache *c = key_cache_new(1);
+    struct store_key key = {.id = 1,
+                            .application_id = 2,
+                            .account_id = 3,
+                            .kind = STORE_KEY_PLATFORM,
+                            .name = "name",
+                            .prefix = "mg-1",
+                            .models = "a,b",
+                            .networks = "10.0.0.0/8",
+                            .cap_micros = 4,
+                            .rates = {5, 6, 7},
+                            .account_rates = {8, 9, 10},
+                            .created_ms = 11,
+                            .expires_ms = 12,
+                            .used_ms = 13,
+                            .account_is_admin = true};
+    struct store_key found;
+    const uint8_t hash[STORE_HASH_BYTES] = {0};
+    (void)state;
+    key_cache_put(c, hash, &key, 1);
+    assert_true(key_cache_find(c, hash, 0, &found));
+    assert_int_equal(found.id, key.id);
+    assert_int_equal(found.application_id, key.application_id);
+    assert_int_equal(found.account_id, key.account_id);
+    assert_int_equal(found.kind, key.kind);
+    assert_string_equal(found.name, key.name);
+    assert_string_equal(found.prefix, key.prefix);
+    assert_string_equal(found.models, key.models);
+    assert_string_equal(found.networks, key.networks);
+    assert_int_equal(found.cap_micros, key.cap_micros);
+    assert_memory_equal(&found.rates, &key.rates, sizeof key.rates);
+    assert_memory_equal(&found.account_rates, &key.account_rates, sizeof key.account_rates);
+    assert_int_equal(found.created_ms, key.created_ms);
+    assert_int_equal(found.expires_ms, key.expires_ms);
+    assert_int_equal(found.used_ms, key.used_ms);
+    assert_true(found.account_is_admin);
+    key_cache_free(c);
+}
+
 static void at_its_bound_the_cache_forgets_what_was_read_first(void **state)
 {
     struct key_cache *c = key_cache_new(3);
@@ -426,6 +503,8 @@ int main(void)
         TEST(no_key_is_told_at_once),
         TEST(what_cannot_be_a_key_is_unknown_without_the_store),
         TEST(a_key_that_nobody_made_and_a_revoked_one_are_unknown),
+        TEST(a_platform_token_is_told_apart),
+        TEST(a_key_for_other_networks_is_told_apart),
         TEST(a_disabled_key_is_told_apart),
         TEST(a_key_expires_at_its_time),
         TEST(a_store_that_fails_is_unavailable_and_recovers),
@@ -436,6 +515,7 @@ int main(void)
         TEST(a_key_that_is_remembered_still_expires_at_its_time),
         TEST(what_is_refused_is_not_remembered),
         TEST(without_a_time_every_key_is_looked_up),
+        cmocka_unit_test(a_key_comes_out_of_the_cache_with_all_its_rights_and_bounds),
         cmocka_unit_test(at_its_bound_the_cache_forgets_what_was_read_first),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);

@@ -74,9 +74,20 @@ function resolve(node) {
 
 const trim = (path) => (path.length > 1 && path.endsWith('/') ? path.slice(0, -1) : path);
 
+// An {id} stands for one segment as the router takes it; exact paths go first.
+const templates = Object.keys(description.paths)
+  .filter((path) => path.includes('{'))
+  .map((path) => [new RegExp(`^${path.replaceAll(/\{\w+\}/g, '[\\w.-]{1,64}')}$`), path]);
+
+function itemFor(path) {
+  const plain = trim(path.split('?')[0]);
+  const template = templates.find(([pattern]) => pattern.test(plain));
+  return description.paths[plain] ?? description.paths[template?.[1]];
+}
+
 // The response object that describes this answer, or null for a preflight.
 function responseFor(method, path, status) {
-  const item = description.paths[trim(path.split('?')[0])];
+  const item = itemFor(path);
   if (!item) {
     assert.equal(status, 404, `${path} is not described, so it must be a 404`);
     return description.components.responses.NoApi;
@@ -191,9 +202,9 @@ function checkStream(media, headers, body, complete) {
   }
 }
 
-function checkRequest(path, request) {
-  const name = path.includes('chat/completions') ? 'ChatRequest' : 'CountRequest';
-  fitsSchema(name, request);
+function checkRequest(method, path, request) {
+  const body = resolve(itemFor(path)[method.toLowerCase()].requestBody);
+  fits(body.content['application/json'].schema, request, `the request of ${method} ${path}`);
 }
 
 /**
@@ -211,8 +222,14 @@ export function checkAnswer(answer) {
     return;
   }
   checkHeaders(response, headers);
-  assert.equal(headers['access-control-allow-origin'], '*');
   const type = (headers['content-type'] ?? '').split(';')[0];
+  // Pages, and the console's own routes, are for pages of the same origin.
+  const own = path.startsWith('/console/') || type === 'text/html';
+  assert.equal(headers['access-control-allow-origin'], own ? undefined : '*');
+  if (status === 204) {
+    assert.equal(body, '');
+    return;
+  }
   const media = response.content[type];
   assert.ok(media, `the content type ${type} is not described for ${method} ${path} ${status}`);
   if (method === 'HEAD') {
@@ -227,5 +244,6 @@ export function checkAnswer(answer) {
     fits(media.schema, value, `the body of ${method} ${path} ${status}`, open);
     if (status >= 400) assert.equal(value.trace_id, headers['x-trace-id']);
   }
-  if (status === 200 && method === 'POST' && answer.request) checkRequest(path, answer.request);
+  if (status < 300 && method !== 'GET' && answer.request)
+    checkRequest(method, path, answer.request);
 }

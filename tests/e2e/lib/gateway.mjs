@@ -2,8 +2,10 @@
 // relay have in common.
 import { stringify } from 'yaml';
 import { allowUpstreams } from './contract.mjs';
-import { Server, hello, until } from './server.mjs';
+import { Server, hello } from './server.mjs';
 import { Upstream } from './upstream.mjs';
+
+export { callLine, logLines } from './log.mjs';
 
 allowUpstreams();
 
@@ -78,21 +80,4 @@ export async function closeAll(server, ...upstreams) {
     await server?.kill();
     for (const upstream of upstreams) await upstream?.close();
   }
-}
-
-/** The lines of the log that are JSON, parsed. */
-export function logLines(server) {
-  return server.log
-    .split('\n')
-    .filter((line) => line.startsWith('{') && line.endsWith('}'))
-    .map((line) => JSON.parse(line));
-}
-
-/** The access line of an answer, once it is there. */
-export function callLine(server, answer) {
-  const id = answer.headers['x-trace-id'];
-  return until(
-    () => logLines(server).find((line) => line.event === 'call' && line.trace_id === id),
-    'the line of a call',
-  );
 }

@@ -1,12 +1,15 @@
 // Starts the real program with a data folder of its own, and runs its commands. The program is
-// named by MOONGATE (default: build/moongate in the repository).
+// named by MOONGATE (default: build/moongate in the repository), its store by MOONGATE_TEST_STORE:
+// with `replicas` a Server is two processes behind one address.
 import assert from 'node:assert/strict';
 import { execFile, spawn } from 'node:child_process';
 import { mkdtempSync, rmSync, writeFileSync } from 'node:fs';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { fileURLToPath } from 'node:url';
+import { Balancer } from './balancer.mjs';
 import { call, open, recorded } from './client.mjs';
+import { environmentOf, forget, isReplicated } from './stores.mjs';
 
 export const program =
   process.env.MOONGATE ?? fileURLToPath(new URL('../../../build/moongate', import.meta.url));
@@ -33,39 +36,25 @@ export function run(args, options = {}) {
   });
 }
 
-export class Server {
-  /**
-   * set: options by name; config: text of a configuration file; data: a folder to use again.
-   */
-  static async start({ set = {}, config, data, args = [] } = {}) {
-    const server = new Server();
-    server.ownsData = data === undefined;
-    server.data = data ?? folder();
-    const line = ['serve', '--data', join(server.data, 'data'), '--listen', '127.0.0.1:0'];
-    if (config !== undefined) {
-      server.config = join(server.data, 'moongate.yaml');
-      writeFileSync(server.config, config);
-      line.push('--config', server.config);
-    }
-    for (const [name, value] of Object.entries(set)) line.push('--set', `${name}=${value}`);
-    server.spawn([...line, ...args]);
-    await server.listening();
-    return server;
-  }
-
-  spawn(args) {
+/** One process of the program: its log, its end, and where it listens. */
+class Process {
+  constructor(args, options) {
     this.log = '';
-    this.process = spawn(program, args, { cwd: this.data, stdio: ['ignore', 'ignore', 'pipe'] });
-    this.process.stderr.setEncoding('utf8');
-    this.process.stderr.on('data', (text) => (this.log += text));
+    this.child = spawn(program, args, { ...options, stdio: ['ignore', 'ignore', 'pipe'] });
+    this.child.stderr.setEncoding('utf8');
+    this.child.stderr.on('data', (text) => (this.log += text));
     this.exit = new Promise((resolve, reject) => {
-      this.process.on('error', reject);
-      this.process.on('close', (code, signal) => {
+      this.child.on('error', reject);
+      this.child.on('close', (code, signal) => {
         this.ended = { code, signal };
         resolve(this.ended);
       });
     });
     this.exit.catch(() => {});
+  }
+
+  kill(signal) {
+    if (!this.ended) this.child.kill(signal);
   }
 
   async listening() {
@@ -75,19 +64,82 @@ export class Server {
     [, this.version, this.origin] = found;
     this.port = Number(new URL(this.origin).port);
   }
+}
+
+export class Server {
+  /**
+   * set: options by name; config: text of a configuration file; data: a folder to use again, with
+   * what its store has; env: more of the environment; replicas: how many processes.
+   */
+  static async start({ set = {}, config, data, args = [], env = {}, replicas } = {}) {
+    const server = new Server();
+    server.ownsData = data === undefined;
+    server.data = data ?? folder();
+    server.env = { ...(await environmentOf(server.data)), ...env };
+    const line = ['serve', '--data', join(server.data, 'data'), '--listen', '127.0.0.1:0'];
+    if (config !== undefined) {
+      server.config = join(server.data, 'moongate.yaml');
+      writeFileSync(server.config, config);
+      line.push('--config', server.config);
+    }
+    for (const [name, value] of Object.entries(set)) line.push('--set', `${name}=${value}`);
+    server.line = [...line, ...args];
+    await server.spawn(replicas ?? (isReplicated ? 2 : 1));
+    return server;
+  }
+
+  /** Starts the processes, all of them at once; again, after they have ended. */
+  async spawn(count = this.processes.length) {
+    const options = { cwd: this.data, env: { ...process.env, ...this.env } };
+    this.processes = Array.from({ length: count }, () => new Process(this.line, options));
+    this.exit = Promise.all(this.processes.map((one) => one.exit)).then((ends) => ends[0]);
+    this.exit.catch(() => {});
+    try {
+      await Promise.all(this.processes.map((one) => one.listening()));
+    } catch (error) {
+      for (const one of this.processes) one.kill('SIGKILL');
+      throw error;
+    }
+    const [first] = this.processes;
+    this.version = first.version;
+    if (count > 1) this.balancer ??= await Balancer.start(() => this.processes.map((p) => p.port));
+    this.port = this.balancer?.port ?? first.port;
+    this.origin = `http://127.0.0.1:${this.port}`;
+  }
+
+  /** What a test does to `the` process is done to all of them. */
+  get process() {
+    return { pid: this.processes[0].child.pid, kill: (signal) => this.signal(signal) };
+  }
+
+  signal(signal) {
+    for (const one of this.processes) one.kill(signal);
+  }
+
+  get log() {
+    return this.processes.map((one) => one.log).join('');
+  }
+
+  get ended() {
+    return this.processes.every((one) => one.ended) && this.processes[0].ended;
+  }
 
   /** A new key; options like {models: 'a,b', expires: '1s', name: 'x'}. */
   async key(options = {}) {
     const args = ['key', 'create', '--data', join(this.data, 'data')];
     for (const [name, value] of Object.entries(options)) args.push(`--${name}`, value);
-    const { code, stdout, stderr } = await run(args);
+    const { code, stdout, stderr } = await run(args, this.#commands);
     assert.equal(code, 0, stderr);
     assert.match(stdout, /^mg-[A-Za-z0-9_-]{43}\n$/);
     return stdout.trim();
   }
 
   command(...args) {
-    return run([...args, '--data', join(this.data, 'data')]);
+    return run([...args, '--data', join(this.data, 'data')], this.#commands);
+  }
+
+  get #commands() {
+    return { env: { ...process.env, ...this.env } };
   }
 
   call(method, path, options) {
@@ -107,11 +159,18 @@ export class Server {
     return this.open('POST', path, { key, body: { ...body, stream: true }, ...rest });
   }
 
-  /** A sample of /metrics, such as 'moongate_calls_running' or one with its labels; 0 if absent. */
+  /**
+   * A sample of /metrics, such as 'moongate_calls_running' or one with its labels; 0 if absent.
+   * Of replicas it is the sum.
+   */
   async metric(name) {
-    const { text } = await this.call('GET', '/metrics');
-    const line = text.split('\n').find((l) => l.startsWith(`${name} `));
-    return line ? Number(line.slice(name.length + 1)) : 0;
+    let sum = 0;
+    for (const { origin } of this.processes) {
+      const { text } = await call(origin, 'GET', '/metrics');
+      const line = text.split('\n').find((l) => l.startsWith(`${name} `));
+      if (line) sum += Number(line.slice(name.length + 1));
+    }
+    return sum;
   }
 
   untilMetric(name, predicate) {
@@ -120,23 +179,28 @@ export class Server {
 
   /** Ends the program in its ordinary way and looks at what it left. */
   async stop() {
-    if (!this.ended) this.process.kill('SIGTERM');
+    this.signal('SIGTERM');
     await this.exit;
-    this.clean();
+    await this.clean();
     await recorded();
     assert.ok(!/Sanitizer|runtime error:/.test(this.log), this.log);
-    assert.deepEqual(this.ended, { code: 0, signal: null }, this.log);
+    for (const { ended, log } of this.processes)
+      assert.deepEqual(ended, { code: 0, signal: null }, log);
   }
 
   /** Ends the program at once, if it still runs. */
   async kill() {
-    if (!this.ended) this.process.kill('SIGKILL');
+    this.signal('SIGKILL');
     await this.exit;
-    this.clean();
+    await this.clean();
   }
 
-  clean() {
-    if (this.ownsData) rmSync(this.data, { recursive: true, force: true });
+  async clean() {
+    this.balancer?.close();
+    this.balancer = undefined;
+    if (!this.ownsData) return;
+    await forget(this.data);
+    rmSync(this.data, { recursive: true, force: true });
   }
 }
 
