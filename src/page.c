@@ -173,6 +173,8 @@ static void show_metrics(struct call *c)
     struct source_list *list = mem_zalloc(sizeof *list);
     struct backend_load load = {0};
     struct buf b;
+    struct rates_state limits;
+    rates_state(app->rates, &limits);
     router_each(app->router, add_source, list);
     if (app->local)
         app->local->kind->load(app->local, &load);
@@ -183,7 +185,13 @@ static void show_metrics(struct call *c)
                               .engine_waiting = load.waiting,
                               .engine_capacity = app->local ? local_info(app->local)->sequences : 0,
                               .sources = list->rows,
-                              .n_sources = list->n};
+                              .n_sources = list->n,
+                              .store_up = store_is_up(app->store),
+                              .store_kept = store_kept(app->store),
+                              .limits_shared = limits.shared,
+                              .limits_reached = limits.reached,
+                              .limits_away = limits.away,
+                              .limits_unsettled = limits.unsettled};
     buf_init(&b, 4 << 20);
     metrics_write(app->metrics, &now, &b);
     answer_body(c, 200, "text/plain; version=0.0.4; charset=utf-8", b.data, b.len);
