@@ -31,6 +31,10 @@ const ofOneProcess = {
   'upstream-routing.test.mjs': 'shares and affinity are counted by a process',
 };
 
+// The same of single tests, in files of which the rest is for any store: they count connections or
+// places in a queue of one process, or fill the buffers between it and its client.
+export const alone = { skip: isReplicated && 'looks at one process' };
+
 /** The test files of the suite for that store. */
 export function filesFor(kind) {
   return readdirSync(new URL('..', import.meta.url))
