@@ -49,7 +49,7 @@ static bool is_for_all_origins(const struct call *c)
 {
     if (c->route == ROUTE_PAGE)
         return false;
-    return c->route != ROUTE_CONSOLE || strncmp(http_path(c->x), "/api/", 5) == 0;
+    return strncmp(http_path(c->x), "/console/", 9) != 0;
 }
 
 static void add_common(struct headers *h, const struct call *c)
@@ -59,7 +59,7 @@ static void add_common(struct headers *h, const struct call *c)
     if (is_for_all_origins(c)) {
         add(h, "access-control-allow-origin", "*");
         add(h, "access-control-expose-headers",
-            "x-trace-id, x-request-id, x-should-retry, retry-after");
+            "x-trace-id, x-request-id, x-should-retry, retry-after, x-next-before");
     }
     add_limits(h, c);
 }

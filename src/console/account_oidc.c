@@ -31,16 +31,13 @@ static void hash_of(const char *token, char out[STORE_HEX_BYTES])
         store_hex(hash, out);
 }
 
-/* Where the provider sends the browser back to. Without a public URL it is what the browser
- * called this server by: the provider knows which addresses are this client's. */
+/* Where the provider sends the browser back to. What a request calls this server by is not looked
+ * at: the configuration has a public URL where it has a provider. */
 static void put_redirect_uri(struct request *r, struct buf *b)
 {
-    const char *url = r->console->options.public_url, *host = http_header_get(r->x, "host");
+    const char *url = r->console->options.public_url;
     size_t n = strlen(url);
-    if (n > 0)
-        buf_add(b, url, url[n - 1] == '/' ? n - 1 : n);
-    else
-        buf_addf(b, "%s://%s", r->secure ? "https" : "http", host ? host : "");
+    buf_add(b, url, n > 0 && url[n - 1] == '/' ? n - 1 : n);
     buf_adds(b, "/console/api/oidc/callback");
 }
 

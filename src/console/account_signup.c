@@ -177,18 +177,19 @@ static void on_hash(struct request *r, const struct password_answer *a)
 static void go_on(struct request *r)
 {
     const struct sign_up *u = r->state;
-    const char *password;
+    bool mail_first = !u->proven && mail_is_on(r->console);
+    const char *password = NULL;
     struct error e;
-    if (!u->proven && !may_ask(r, u->email.address))
+    if (!mail_first && !request_password(r, "password", &password))
         return;
-    if (!u->proven && mail_is_on(r->console)) {
-        confirm_first(r);
+    if (!mail_first && password_check(password, u->email.address, &e)) {
+        request_fault(r, FAULT_BAD_REQUEST, "password", "%s", e.text);
         return;
     }
-    if (!request_password(r, "password", &password))
+    if (!u->proven && !may_ask(r, u->email.address))
         return;
-    if (password_check(password, u->email.address, &e))
-        request_fault(r, FAULT_BAD_REQUEST, "password", "%s", e.text);
+    if (mail_first)
+        confirm_first(r);
     else
         request_hash(r, password, on_hash);
 }

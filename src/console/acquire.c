@@ -62,6 +62,8 @@ static int acquire(struct store *s, struct store_job *job, struct error *e)
     bool had = false;
     j->key.id = 0;
     int rc = store_application_of(s, j->account_id, true, j->free.now_ms, &j->application, NULL, e);
+    if (rc == 0) /* of two at once, one finds the other's key */
+        rc = store_application_lock(s, j->application.id, e);
     if (rc == 0)
         rc = store_key_ever(s, j->application.id, STORE_KEY_CALLS, &had, e);
     if (rc == 0 && had && !j->again)

@@ -73,7 +73,9 @@ static void make_secret(enum store_key_kind kind, char token[GATE_TOKEN_CHARS + 
 static int check_room(struct store *s, int64_t application_id, int64_t most, struct error *e)
 {
     int64_t n;
-    int rc = store_key_count(s, application_id, &n, e);
+    int rc = store_application_lock(s, application_id, e); /* others count after us */
+    if (rc == 0)
+        rc = store_key_count(s, application_id, &n, e);
     if (rc == 0 && n >= most)
         rc = error_set(e, ERR_DENIED,
                        "An application may have %lld credentials; delete one that is not needed.",
@@ -234,6 +236,10 @@ static int change(struct store *s, struct store_job *job, struct error *e)
 {
     struct key_job *j = (struct key_job *)job;
     int rc = store_key_get(s, j->account_id, j->id, &j->key, e);
+    if (rc == 0) /* a rotation at the same time moves the cap */
+        rc = store_application_lock(s, j->key.application_id, e);
+    if (rc == 0)
+        rc = store_key_get(s, j->account_id, j->id, &j->key, e);
     if (rc == 0 && j->key.revoked_ms)
         rc = error_set(e, ERR_DENIED, "This credential was deleted; make a new one.");
     if (rc)

@@ -135,6 +135,16 @@ int store_application_page(struct store *s, int64_t account_id, int64_t offset, 
     return rc;
 }
 
+int store_application_lock(struct store *s, int64_t id, struct error *e)
+{
+    struct db_query q = {0};
+    db_sql(&q, "SELECT id FROM applications WHERE id = $1 FOR UPDATE");
+    db_arg(&q, id);
+    int rc = db_run_one(s->db, &q, e);
+    db_done(&q, 1);
+    return rc;
+}
+
 int store_application_disable(struct store *s, int64_t id, bool disabled, int64_t now_ms,
                               struct error *e)
 {

@@ -29,6 +29,9 @@ int store_application_get(struct store *s, int64_t account_id, int64_t id,
 int store_application_page(struct store *s, int64_t account_id, int64_t offset, int64_t limit,
                            struct store_application *out, size_t *n, int64_t *count,
                            struct error *e);
+/* Others who lock it wait until this transaction ends; what depends on that is read afterwards. It
+ * stands before persons and networks in the order of locks. */
+int store_application_lock(struct store *s, int64_t id, struct error *e);
 int store_application_disable(struct store *s, int64_t id, bool disabled, int64_t now_ms,
                               struct error *e);
 

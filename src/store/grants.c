@@ -2,8 +2,9 @@
  * Grants: what fills a balance, the free quota among them. How they end: grant_expiry.c.
  *
  * The application's row is the lock: whoever changes a balance changes or locks that row first
- * and reads what depends on it in a later statement. Rows are locked in the order person,
- * network, application, grant; applications in the order of their numbers, as the books do it.
+ * and reads what depends on it in a later statement. Rows are locked in the order application (in
+ * the order of their numbers, as the books do it), person, network, grant; so who grants the free
+ * quota locks the application before (store_application_lock).
  */
 #include "store/applications.h"
 #include "store/store_private.h"

@@ -4,6 +4,8 @@ interface Reference {
   createApiReference(at: string, settings: Record<string, unknown>): void
 }
 
+export {}
+
 const address = __SCALAR__
 const { createApiReference } = (await import(/* @vite-ignore */ address)) as Reference
 createApiReference('#reference', {
