@@ -7,7 +7,7 @@
 #   make soak     faults at random for SOAK_SECONDS=600; checks memory, descriptors, books
 #   make fuzz     fuzz every target (FUZZ_SECONDS=60 each)
 #   make format   clang-format over the tree
-#   make install  the program into PREFIX (default /usr/local)
+#   make install  program, systemd unit, example configuration into PREFIX (default /usr/local)
 
 PREFIX ?= /usr/local
 JOBS ?= $(shell nproc)
