@@ -140,9 +140,7 @@ static void show_ready(struct call *c)
     static const char ready[] = "{\"status\":\"ready\"}";
     if (c->app->draining)
         call_refuse_draining(c);
-    else if (!store_is_up(c->app->store))
-        call_refuse_away(c, "The store is away: calls are refused.");
-    else
+    else /* also while the store is away: our 503 says more than a balancer's, to every replica */
         answer_body(c, 200, "application/json; charset=utf-8", ready, sizeof ready - 1);
 }
 
