@@ -513,10 +513,10 @@ static void write_sources(const struct metrics_now *now, struct buf *b)
                        offsetof(struct metrics_source, capacity));
 }
 
-static void write_counter(struct buf *b, const char *name, const char *help, uint64_t n)
+static void write_total(struct buf *b, const char *name, const char *help, uint64_t n)
 {
     write_head(b, name, "counter", help);
-    buf_addf(b, "%s %llu\n", name, (unsigned long long)n);
+    buf_addf(b, "%s %" PRIu64 "\n", name, n);
 }
 
 static void write_books(const struct metrics *m, const struct metrics_now *now, struct buf *b)
@@ -524,16 +524,16 @@ static void write_books(const struct metrics *m, const struct metrics_now *now, 
     write_gauge(b, "moongate_store_up", "1 while the store answers.", now->store_up);
     write_gauge(b, "moongate_store_kept", "Settlements that wait for the store to come back.",
                 (int64_t)now->store_kept);
-    write_counter(b, "moongate_charged_micros_total", "Charged for calls, in millionths of a USD.",
-                  m->charged_micros);
+    write_total(b, "moongate_charged_micros_total", "Charged for calls, in millionths of a USD.",
+                m->charged_micros);
     if (!now->limits_shared)
         return;
     write_gauge(b, "moongate_limits_reached", "1 while Redis answers for shared limits.",
                 now->limits_reached);
-    write_counter(b, "moongate_limits_away_total",
-                  "Calls that the rule for Redis' absence decided.", now->limits_away);
-    write_counter(b, "moongate_limits_unsettled_total", "Calls whose end did not reach Redis.",
-                  now->limits_unsettled);
+    write_total(b, "moongate_limits_away_total", "Calls that the rule for Redis' absence decided.",
+                now->limits_away);
+    write_total(b, "moongate_limits_unsettled_total", "Calls whose end did not reach Redis.",
+                now->limits_unsettled);
 }
 
 static void write_now(const struct metrics_now *now, struct buf *b)

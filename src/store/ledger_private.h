@@ -15,10 +15,12 @@
 enum { BATCH_IDS = 8 };
 struct batch {
     struct db_query *list;
+    int64_t *changes; /* how many rows each of them is to change, where that is looked at */
     size_t n, room;
 };
 
-struct db_query *batch_add(struct batch *b, const char *sql); /* until the next one */
+/* To change one row. The query is good until the next one. */
+struct db_query *batch_add(struct batch *b, const char *sql);
 /* The query for n ids (1 to BATCH_IDS): `one` if it is one, else `some` with BATCH_IDS parameters,
  * those beyond n filled with the last id. */
 struct db_query *batch_add_ids(struct batch *b, const char *one, const char *some,

@@ -23,7 +23,9 @@ struct db_query *batch_add(struct batch *b, const char *sql)
     if (b->n == b->room) {
         b->room = b->room ? b->room * 2 : 16;
         b->list = mem_realloc(b->list, b->room * sizeof *b->list);
+        b->changes = mem_realloc(b->changes, b->room * sizeof *b->changes);
     }
+    b->changes[b->n] = 1;
     db_sql(&b->list[b->n], sql);
     return &b->list[b->n++];
 }
@@ -61,6 +63,7 @@ void batch_done(struct batch *b)
 {
     batch_reset(b);
     free(b->list);
+    free(b->changes);
     *b = (struct batch){0};
 }
 

@@ -23,6 +23,7 @@ const ofOneProcess = {
   'concurrency.test.mjs': 'the batch, the queue and the fairness of one engine',
   'docs.test.mjs': 'starts no server',
   'lifecycle.test.mjs': 'starting, reloading and stopping of a process',
+  'lockout.test.mjs': 'tries at a log-in are counted by a process',
   'upstream-backpressure.test.mjs': "a process' memory; the balancer has buffers of its own",
   'upstream-metrics.test.mjs': "a process' own counters",
   'upstream-queue.test.mjs': 'a queue is of a process',

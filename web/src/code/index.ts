@@ -19,9 +19,9 @@ export interface Snippet {
 export const snippets: Snippet[] = [
   { id: 'curl', name: 'curl', file: 'call.sh', write: curl },
   { id: 'python', name: 'Python', file: 'call.py', write: requests },
-  { id: 'python-openai', name: 'Python openai', file: 'call.py', write: openaiPy },
-  { id: 'javascript', name: 'JavaScript', file: 'call.mjs', write: fetchCode },
-  { id: 'javascript-openai', name: 'JavaScript openai', file: 'call.mjs', write: openaiJs },
+  { id: 'python-openai', name: 'Python · openai', file: 'call.py', write: openaiPy },
+  { id: 'javascript', name: 'Node.js', file: 'call.mjs', write: fetchCode },
+  { id: 'javascript-openai', name: 'Node.js · openai', file: 'call.mjs', write: openaiJs },
   { id: 'java', name: 'Java', file: 'Main.java', write: java },
   { id: 'go', name: 'Go', file: 'main.go', write: go },
   { id: 'php', name: 'PHP', file: 'call.php', write: php },

@@ -2,12 +2,14 @@ import { indent, KEY_VARIABLE, PATH, pretty, quoted, type CodeRequest } from './
 
 const key = (r: CodeRequest) => (r.key ? quoted(r.key) : `process.env.${KEY_VARIABLE}`)
 
+const bearer = (r: CodeRequest) => (r.key ? quoted(`Bearer ${r.key}`) : `\`Bearer \${${key(r)}}\``)
+
 /** Node.js 18 and later, as an ES module (.mjs). */
 export function fetchCode(r: CodeRequest): string {
   const head = `const response = await fetch(${quoted(r.origin + PATH)}, {
   method: "POST",
   headers: {
-    "Authorization": \`Bearer \${${key(r)}}\`,
+    "Authorization": ${bearer(r)},
     "Content-Type": "application/json",
   },
   body: JSON.stringify(${indent(pretty(r.body), '  ')}),

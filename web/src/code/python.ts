@@ -2,6 +2,8 @@ import { indent, KEY_VARIABLE, PATH, python, quoted, type CodeRequest, type Json
 
 const key = (r: CodeRequest) => (r.key ? quoted(r.key) : `os.environ["${KEY_VARIABLE}"]`)
 
+const bearer = (r: CodeRequest) => (r.key ? quoted(`Bearer ${r.key}`) : `"Bearer " + ${key(r)}`)
+
 const imports = (r: CodeRequest, names: string[]) =>
   [...names, ...(r.key ? [] : ['os'])].sort().map((name) => `import ${name}\n`).join('')
 
@@ -10,7 +12,7 @@ export function requests(r: CodeRequest): string {
 import requests
 
 url = ${quoted(r.origin + PATH)}
-headers = {"Authorization": "Bearer " + ${key(r)}}
+headers = {"Authorization": ${bearer(r)}}
 payload = ${python(r.body)}
 
 `

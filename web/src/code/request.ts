@@ -19,12 +19,13 @@ const unseen = /[\u007f-\u009f\u00ad\u061c\u200b-\u200f\u2028-\u202e\u2060-\u206
 
 const escaped = (c: string) => `\\u${c.charCodeAt(0).toString(16).padStart(4, '0')}`
 
-/** A string as JSON, JavaScript and Python write it, with nothing in it that cannot be seen. */
-export const quoted = (s: string) => JSON.stringify(s).replace(unseen, escaped)
+/** Text with what cannot be seen written as JSON's escapes. */
+export const visible = (text: string) => text.replace(unseen, escaped)
 
-export function pretty(value: Json): string {
-  return JSON.stringify(value, null, 2).replace(unseen, escaped)
-}
+/** A string as JSON, JavaScript and Python write it, with nothing in it that cannot be seen. */
+export const quoted = (s: string) => visible(JSON.stringify(s))
+
+export const pretty = (value: Json) => visible(JSON.stringify(value, null, 2))
 
 /** The same in ASCII alone, for compilers that believe the locale. */
 export const prettyAscii = (value: Json) => pretty(value).replace(/[\u0080-\uffff]/g, escaped)

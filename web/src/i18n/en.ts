@@ -170,7 +170,7 @@ export default {
   'fact.cost': 'Cost',
   'fact.balance': 'Balance after',
   'fact.answered': 'Answered by',
-  'fault.bad_request': 'The request has a mistake; the text below says where.',
+  'fault.bad_request': 'The request has a mistake; its message says where.',
   'fault.bad_request.413': 'The request is too large.',
   'fault.bad_request.408': 'The request came too slowly.',
   'fault.token_mismatched': 'The key is not meant for this: it is for other models, other networks, or for administration.',
@@ -361,4 +361,9 @@ export default {
   'start.errors': '5. Errors',
   'start.errors_text': 'Each failure has the same body: a code for programs, a message for people, and a trace id for whoever helps you.',
   'start.more': 'Everything else stands in the API reference.',
+  'fault.login': 'The address or the password is wrong.',
+  'grant.kind.free': 'free quota',
+  'grant.kind.admin': 'by an administrator',
+  'grant.kind.command': 'from the command line',
+  'grant.kind.expiry': 'expired',
 }

@@ -27,7 +27,7 @@ export const secret = computed<string | null>(() => {
 })
 
 export async function loadBalance(): Promise<void> {
-  if (!session.me) return
+  if (!session.me || !credential.keys.length) return
   const application = await api<Application>('GET', 'application')
   credential.balance = application.remaining_amount
 }
