@@ -13,6 +13,7 @@ import ledger
 import processes
 import prompts
 import relay
+import scale
 from processes import Broken, Moongate, Nginx, returning
 from report import median, number, percentile
 
@@ -353,4 +354,5 @@ def kernels(b):
 
 
 ALL = {"start": start, "replies": replies, "requests": requests, "idle": idle,
-       "kernels": kernels, **relay.ALL, **ledger.ALL}
+       "kernels": kernels, **relay.ALL, **ledger.ALL,
+       **scale.ALL}

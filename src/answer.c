@@ -49,7 +49,7 @@ static bool is_for_all_origins(const struct call *c)
 {
     if (c->route == ROUTE_PAGE)
         return false;
-    return c->route != ROUTE_CONSOLE || strncmp(http_path(c->x), "/api/", 5) == 0;
+    return strncmp(http_path(c->x), "/console/", 9) != 0;
 }
 
 static void add_common(struct headers *h, const struct call *c)

@@ -531,8 +531,7 @@ static void on_end(void *arg, struct http_exchange *x, enum http_outcome outcome
 {
     struct call *c = http_user(x);
     struct app *app = arg;
-    if (c->route == ROUTE_CONSOLE)
-        console_end(app->console, c->number);
+    console_end(app->console, c->number); /* harmless for a call that is not the console's */
     if (c->step == CALL_LIMIT && c->books.waiting) {
         rates_cancel(app->rates, &c->books.limits);
         c->books.waiting--;
@@ -578,8 +577,24 @@ static void on_console_trouble(void *arg, const struct error *e)
     log_line(LOG_WARN_LEVEL, "console", "%s", e->text);
 }
 
+/* From here on it is a call like any other. */
+static void on_console_call(void *arg, uint64_t number, const struct store_key *key)
+{
+    struct call *c = call_find(arg, number);
+    if (!c || c->step != CALL_CONSOLE)
+        return;
+    struct gate_pass pass = {.verdict = gate_judge(key, c->peer), .key = *key};
+    c->account_id = console_account(c->app->console, number);
+    c->route = ROUTE_CHAT_KIMI;
+    c->route_name = "playground";
+    c->step = CALL_AUTHENTICATE;
+    if (take_pass(c, &pass) == GO_ON)
+        call_go_on(c);
+}
+
 const struct console_events call_console = {
     .on_read = on_console_read,
+    .on_call = on_console_call,
     .on_answer = on_console_answer,
     .on_trouble = on_console_trouble,
 };

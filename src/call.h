@@ -276,7 +276,16 @@ void answer_length(struct call *c); /* an upstream's stream is ended here by us 
 void answer_console(struct call *c, const struct console_answer *a);
 void answer_page(struct call *c, const struct pages_answer *a);
 
+/* For the console (live.c): `arg` is the app. */
+void live_write_status(void *arg, struct buf *b);
+void live_write_models(void *arg, struct buf *b);
+void live_write_backends(void *arg, struct buf *b);
+void live_write_calls(void *arg, struct buf *b);
+bool live_end_call(void *arg, const char *trace_id);
+
 /* Routes that need no backend (page.c). */
+/* The tokens that a call of the model can really use. */
+int64_t page_context(const struct app *app, const struct config_model *m);
 bool page_show(struct call *c); /* false: its answer comes later */
 /* The models as rows of the console's list; `arg` is the app. */
 void page_write_models(void *arg, struct buf *b);

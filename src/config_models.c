@@ -135,6 +135,14 @@ static int read_routes(struct file *f, const struct entry *entry, const char *pa
 
 /* The list */
 
+/* A default model stays one where it is written out, as in the example, and not named by `like`. */
+static void take_list_price(struct config_model *row, struct arena *arena)
+{
+    struct config_model usual;
+    if (row->list_price.output == 0 && config_default_model(row->api.id, &usual, arena))
+        row->list_price = usual.list_price;
+}
+
 static int read_model(struct file *f, yaml_node_t *item, size_t i, struct config_model *row)
 {
     struct entry entry = {.row = row, .item = item};
@@ -151,6 +159,7 @@ static int read_model(struct file *f, yaml_node_t *item, size_t i, struct config
         return rc;
     if (!row->api.id)
         return file_fail(f, item, path, "needs an id");
+    take_list_price(row, f->c->arena);
     if (entry.backends)
         return read_routes(f, &entry, path);
     if (*row->backend && !config_backend(f->c, row->backend))

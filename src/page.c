@@ -87,6 +87,12 @@ static int64_t context_of(const struct app *app, const struct config *config,
     return app->local ? app->local->context_tokens : 0;
 }
 
+int64_t page_context(const struct app *app, const struct config_model *m)
+{
+    int64_t most = context_of(app, app->snapshot->config, m);
+    return most && m->api.context_tokens > most ? most : m->api.context_tokens;
+}
+
 static void show_models(struct call *c)
 {
     const struct config *config = c->snapshot->config;
@@ -134,7 +140,7 @@ static void show_ready(struct call *c)
     static const char ready[] = "{\"status\":\"ready\"}";
     if (c->app->draining)
         call_refuse_draining(c);
-    else
+    else /* also while the store is away: our 503 says more than a balancer's, to every replica */
         answer_body(c, 200, "application/json; charset=utf-8", ready, sizeof ready - 1);
 }
 
@@ -167,6 +173,8 @@ static void show_metrics(struct call *c)
     struct source_list *list = mem_zalloc(sizeof *list);
     struct backend_load load = {0};
     struct buf b;
+    struct rates_state limits;
+    rates_state(app->rates, &limits);
     router_each(app->router, add_source, list);
     if (app->local)
         app->local->kind->load(app->local, &load);
@@ -177,7 +185,13 @@ static void show_metrics(struct call *c)
                               .engine_waiting = load.waiting,
                               .engine_capacity = app->local ? local_info(app->local)->sequences : 0,
                               .sources = list->rows,
-                              .n_sources = list->n};
+                              .n_sources = list->n,
+                              .store_up = store_is_up(app->store),
+                              .store_kept = store_kept(app->store),
+                              .limits_shared = limits.shared,
+                              .limits_reached = limits.reached,
+                              .limits_away = limits.away,
+                              .limits_unsettled = limits.unsettled};
     buf_init(&b, 4 << 20);
     metrics_write(app->metrics, &now, &b);
     answer_body(c, 200, "text/plain; version=0.0.4; charset=utf-8", b.data, b.len);
@@ -251,10 +265,8 @@ static void on_balance(void *owner, struct store_job *job)
 static void show_balance(struct call *c)
 {
     struct balance_job *j = mem_zalloc(sizeof *j);
-    j->job = (struct store_job){.work = read_balance,
-                                .done = on_balance,
-                                .owner = c->app,
-                                .number = c->number};
+    j->job = (struct store_job){
+        .work = read_balance, .done = on_balance, .owner = c->app, .number = c->number};
     j->application_id = c->key.application_id;
     j->key_id = c->key.id;
     if (store_ask_read(c->app->store, &j->job)) {

@@ -1,9 +1,9 @@
 /*
  * See serve_store.h.
  *
- * A SQLite database is served by one process: a lock on the file serve.lock beside it says so, and
- * a second `serve` is told. That is also why the holds which are found at the start are nobody's
- * any more. PostgreSQL is served by several; there only a hold's deadline tells.
+ * A SQLite database is served by one process: a lock on a file beside it (moongate.db.lock) says
+ * so, and a second `serve` is told. That is also why the holds which are found at the start are
+ * nobody's any more. PostgreSQL is served by several; there only a hold's deadline tells.
  */
 #include "serve_store.h"
 
@@ -19,26 +19,26 @@
 #include <sys/file.h>
 #include <unistd.h>
 
-enum { CONSOLE_REQUESTS = 256, LOCKOUT_ROWS = 65536, DAY_MS = 86400000, NETWORK_FACTOR = 1 };
+enum { CONSOLE_REQUESTS = 256, LOCKOUT_ROWS = 65536, DAY_MS = 86400000 };
 
 /* --- the lock --- */
 
-static int lock_folder(struct app *app, struct error *e)
+static int lock_database(struct app *app, const char *url, struct error *e)
 {
-    const char *data = app->snapshot->config->data;
-    size_t n = strlen(data) + sizeof "/serve.lock";
-    char *path = mem_alloc(n);
-    snprintf(path, n, "%s/serve.lock", data);
+    const char *path = url + strlen("sqlite:");
+    size_t n = strlen(path) + sizeof ".lock";
+    char *lock = mem_alloc(n);
+    snprintf(lock, n, "%s.lock", path);
     int rc = 0;
-    app->lock_fd = open(path, O_RDWR | O_CREAT | O_CLOEXEC, 0600);
+    app->lock_fd = open(lock, O_RDWR | O_CREAT | O_CLOEXEC, 0600);
     if (app->lock_fd < 0)
-        rc = error_set(e, ERR_IO, "%s: %s", path, strerror(errno));
+        rc = error_set(e, ERR_IO, "%s: %s", lock, strerror(errno));
     else if (flock(app->lock_fd, LOCK_EX | LOCK_NB) != 0)
         rc = error_set(e, ERR_BUSY,
-                       "%s: another moongate serves from this folder; stop it, or give this one "
+                       "%s: another moongate serves from this database; stop it, or give this one "
                        "another --data (several processes can share a PostgreSQL)",
-                       data);
-    free(path);
+                       path);
+    free(lock);
     return rc;
 }
 
@@ -75,7 +75,7 @@ static int prepare_store(struct app *app, const char *url,
     if (rc)
         return rc;
     if (!store_is_shared(s)) {
-        rc = lock_folder(app, e);
+        rc = lock_database(app, url, e);
         if (rc == 0)
             rc = release_old_holds(s, e);
     }
@@ -147,6 +147,11 @@ static void set_console(const struct app *app, struct console_options *o)
         .free_per_network_day = c->quota.free_per_network_day,
         .keys_per_application = c->quota.keys,
         .write_models = page_write_models,
+        .write_status = live_write_status,
+        .write_served = live_write_models,
+        .write_backends = live_write_backends,
+        .write_calls = live_write_calls,
+        .end_call = live_end_call,
         .arg = (void *)app,
         .requests = CONSOLE_REQUESTS};
 }

@@ -87,13 +87,22 @@ static struct store_ledger_job *new_job(struct call *c)
 
 /* --- a complete reply --- */
 
+/* What became of a settlement, for the log and the counters. */
+static void note_settled(struct app *app, const struct store_job *job)
+{
+    const struct store_ledger_job *j = (const struct store_ledger_job *)job;
+    if (job->code == 0)
+        metrics_charged(app->metrics, j->op.settle.row.charged_micros);
+    else
+        log_line(LOG_ERROR_LEVEL, "ledger", "a settlement is late: %s trace_id=%s", job->text,
+                 j->op.settle.row.trace_id);
+}
+
 static void on_settled(void *owner, struct store_job *job)
 {
     const struct store_ledger_job *j = (const struct store_ledger_job *)job;
     struct call *c = call_find(owner, job->number);
-    if (job->code)
-        log_line(LOG_ERROR_LEVEL, "ledger", "a settlement is late: %s trace_id=%s", job->text,
-                 j->op.settle.row.trace_id);
+    note_settled(owner, job);
     if (c) {
         c->books.waiting--;
         if (job->code == 0)
@@ -127,10 +136,7 @@ bool settle_reply(struct call *c)
 
 static void on_rest(void *owner, struct store_job *job)
 {
-    (void)owner;
-    if (job->code)
-        log_line(LOG_ERROR_LEVEL, "ledger", "a row is not written: %s trace_id=%s", job->text,
-                 ((const struct store_ledger_job *)job)->op.settle.row.trace_id);
+    note_settled(owner, job);
     free(job);
 }
 

@@ -96,7 +96,7 @@ static const struct endpoint rows[] = {
     {"POST", "/console/api/reset", ENDPOINT_OPEN, true, account_reset, true},
     {"POST", "/console/api/reset/finish", ENDPOINT_OPEN, true, account_reset_finish, true},
     {"GET", "/console/api/oidc/start", ENDPOINT_OPEN, false, account_oidc_start, true},
-    {"POST", "/console/api/oidc/link", ENDPOINT_SESSION, true, account_oidc_link, false},
+    {"POST", "/console/api/oidc/link", ENDPOINT_SESSION, false, account_oidc_link, false},
     {"GET", "/console/api/oidc/callback", ENDPOINT_OPEN, false, account_oidc_callback, true},
 };
 const struct endpoint_table account_endpoints = {rows, sizeof rows / sizeof rows[0]};

@@ -152,7 +152,7 @@ static bool has_provider(struct request *r)
 {
     if (oidc_has_provider(r->console->oidc))
         return true;
-    request_fault(r, FAULT_NOT_FOUND, NULL, "No OpenID Connect provider is configured.");
+    request_fault(r, FAULT_DENIED, NULL, "No OpenID Connect provider is configured.");
     return false;
 }
 

@@ -22,8 +22,8 @@ enum {
     ASKS_LONGEST_MS = 60 * 60 * 1000
 };
 
-static const struct endpoint_table *const tables[] = {&platform_endpoints, &account_endpoints,
-                                                      &key_endpoints, &admin_endpoints};
+static const struct endpoint_table *const tables[] = {
+    &platform_endpoints, &account_endpoints, &key_endpoints, &live_endpoints, &admin_endpoints};
 enum { N_TABLES = sizeof tables / sizeof tables[0] };
 
 static struct request **bucket(struct console *c, uint64_t number)

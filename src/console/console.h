@@ -14,6 +14,7 @@
 #include "console/lockout.h"
 #include "console/session.h"
 #include "http/http.h"
+#include "store/keys.h"
 #include "store/threads.h"
 
 #include <stdbool.h>
@@ -41,9 +42,15 @@ struct console_options {
     int keys_per_application;
     /* The models, for /api/v1/models: writes the rows of a JSON array, without brackets. */
     void (*write_models)(void *arg, struct buf *b);
-    /* Prices and the like of one model, and administration of what runs: later. */
-    void *arg;
-    size_t requests; /* under way at once; more are 503 */
+    /* What there is and what runs now. Members of an object, and rows of arrays, without the
+     * brackets around them. */
+    void (*write_status)(void *arg, struct buf *b);
+    void (*write_served)(void *arg, struct buf *b);
+    void (*write_backends)(void *arg, struct buf *b);
+    void (*write_calls)(void *arg, struct buf *b);
+    bool (*end_call)(void *arg, const char *trace_id); /* false: no such call runs */
+    void *arg;                                         /* of these */
+    size_t requests;                                   /* under way at once; more are 503 */
 };
 
 /* What `call` is told. */
@@ -60,6 +67,9 @@ struct console_events {
     /* It may, and has a body to read: call http_read_body, and then console_body. */
     void (*on_read)(void *arg, uint64_t number);
     void (*on_answer)(void *arg, uint64_t number, const struct console_answer *a);
+    /* The playground: the request is a call of the API by this key, which is as the store has it.
+     * The console has done with it. */
+    void (*on_call)(void *arg, uint64_t number, const struct store_key *key);
     /* Something outside does not work (a mail, a provider): for the log. */
     void (*on_trouble)(void *arg, const struct error *e);
 };

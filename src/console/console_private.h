@@ -34,6 +34,7 @@ struct console {
 extern const struct endpoint_table platform_endpoints; /* /api/v1 */
 extern const struct endpoint_table account_endpoints;  /* /console/api: sign-up, log-in, ... */
 extern const struct endpoint_table key_endpoints;      /* /console/api: acquire, keys, usage */
+extern const struct endpoint_table live_endpoints;     /* what there is and what runs now */
 extern const struct endpoint_table admin_endpoints;    /* /console/api/admin */
 
 /* The provider's answers go to the requests that wait for them (account_oidc.c). */

@@ -49,7 +49,7 @@ static bool is_from(const char *networks, const char *peer)
     return good;
 }
 
-static enum gate_verdict judge(const struct store_key *key, const char *peer)
+enum gate_verdict gate_judge(const struct store_key *key, const char *peer)
 {
     if (key->revoked_ms != 0)
         return GATE_UNKNOWN;
@@ -104,7 +104,7 @@ static void on_found(void *owner, struct store_job *job)
     if (job->code == ERR_NOT_FOUND)
         pass.verdict = GATE_UNKNOWN;
     else if (job->code == 0)
-        pass = (struct gate_pass){.verdict = judge(&j->key, j->peer), .key = j->key};
+        pass = (struct gate_pass){.verdict = gate_judge(&j->key, j->peer), .key = j->key};
     bool good = pass.verdict == GATE_OK || pass.verdict == GATE_NETWORK;
     if (good)
         note_use(g, &j->key);
@@ -176,7 +176,7 @@ static bool is_remembered(struct gate *g, const uint8_t *hash, const char *peer,
         return false;
     if (key_cache_renew(g->cache, hash, now_ms - g->cache_ms / 2))
         find(g, 0, hash, peer, true);
-    now->verdict = judge(&now->key, peer);
+    now->verdict = gate_judge(&now->key, peer);
     return now->verdict == GATE_OK || now->verdict == GATE_NETWORK;
 }
 

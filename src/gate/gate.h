@@ -57,6 +57,8 @@ void gate_set_cache(struct gate *g, int ms);
  * later, from the loop. */
 bool gate_check(struct gate *g, uint64_t number, const char *authorization, const char *peer,
                 struct gate_pass *now);
+/* What a key is worth now, for a call from `peer`. */
+enum gate_verdict gate_judge(const struct store_key *key, const char *peer);
 /* May a key call this model? Its list is empty or holds the exact name. */
 bool gate_allows_model(const struct store_key *key, const char *model);
 

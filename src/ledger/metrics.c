@@ -197,6 +197,7 @@ struct metrics {
     struct table requests, pairs, queues, tries, sources;
     struct histogram duration;
     uint64_t prompt_tokens, cached_tokens, completion_tokens, reasoning_tokens;
+    uint64_t charged_micros;
 };
 
 struct metrics *metrics_new(void)
@@ -512,6 +513,29 @@ static void write_sources(const struct metrics_now *now, struct buf *b)
                        offsetof(struct metrics_source, capacity));
 }
 
+static void write_total(struct buf *b, const char *name, const char *help, uint64_t n)
+{
+    write_head(b, name, "counter", help);
+    buf_addf(b, "%s %" PRIu64 "\n", name, n);
+}
+
+static void write_books(const struct metrics *m, const struct metrics_now *now, struct buf *b)
+{
+    write_gauge(b, "moongate_store_up", "1 while the store answers.", now->store_up);
+    write_gauge(b, "moongate_store_kept", "Settlements that wait for the store to come back.",
+                (int64_t)now->store_kept);
+    write_total(b, "moongate_charged_micros_total", "Charged for calls, in millionths of a USD.",
+                m->charged_micros);
+    if (!now->limits_shared)
+        return;
+    write_gauge(b, "moongate_limits_reached", "1 while Redis answers for shared limits.",
+                now->limits_reached);
+    write_total(b, "moongate_limits_away_total", "Calls that the rule for Redis' absence decided.",
+                now->limits_away);
+    write_total(b, "moongate_limits_unsettled_total", "Calls whose end did not reach Redis.",
+                now->limits_unsettled);
+}
+
 static void write_now(const struct metrics_now *now, struct buf *b)
 {
     write_gauge(b, "moongate_connections", "Open connections of clients.",
@@ -544,5 +568,11 @@ void metrics_write(const struct metrics *m, const struct metrics_now *now, struc
                      false);
     write_comparison(m, b, "moongate_usage_apart_total",
                      "Those of them where more than 5 % lay between the two.", true);
+    write_books(m, now, b);
     write_now(now, b);
+}
+
+void metrics_charged(struct metrics *m, int64_t micros)
+{
+    m->charged_micros += micros > 0 ? (uint64_t)micros : 0;
 }

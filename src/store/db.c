@@ -278,21 +278,44 @@ static struct db_statement *find_slot(struct db *d)
     return s;
 }
 
-struct db_statement *db_statement(struct db *d, const char *sql)
+/* By the address of the text, which is mostly a constant of the program: comparing is cheaper than
+ * hashing. The address alone says nothing, for another text may be there later. */
+static struct db_statement **seen_at(struct db *d, const char *sql)
 {
-    uint64_t hash = hash_text(sql);
+    uintptr_t at = (uintptr_t)sql;
+    return &d->seen[(at ^ at >> 8 ^ at >> 16) & (DB_SEEN - 1)];
+}
+
+static struct db_statement *look_up(struct db *d, const char *sql, uint64_t hash)
+{
     struct db_statement *s = d->buckets[hash & (DB_BUCKETS - 1)];
     while (s && (s->hash != hash || strcmp(s->sql, sql) != 0))
         s = s->bucket_next;
-    if (s) {
-        unlink_use(d, s);
-    } else {
-        s = find_slot(d);
-        s->sql = mem_strdup(sql);
-        s->hash = hash;
-        s->bucket_next = d->buckets[hash & (DB_BUCKETS - 1)];
-        d->buckets[hash & (DB_BUCKETS - 1)] = s;
+    return s;
+}
+
+static struct db_statement *add_statement(struct db *d, const char *sql, uint64_t hash)
+{
+    struct db_statement *s = find_slot(d);
+    s->sql = mem_strdup(sql);
+    s->hash = hash;
+    s->bucket_next = d->buckets[hash & (DB_BUCKETS - 1)];
+    d->buckets[hash & (DB_BUCKETS - 1)] = s;
+    link_newest(d, s);
+    return s;
+}
+
+struct db_statement *db_statement(struct db *d, const char *sql)
+{
+    struct db_statement **seen = seen_at(d, sql), *s = *seen;
+    if (!s || !s->sql || strcmp(s->sql, sql) != 0) {
+        uint64_t hash = hash_text(sql);
+        s = look_up(d, sql, hash);
+        if (!s)
+            s = add_statement(d, sql, hash);
+        *seen = s;
     }
+    unlink_use(d, s);
     link_newest(d, s);
     return s;
 }

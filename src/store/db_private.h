@@ -10,6 +10,7 @@
 enum {
     DB_STATEMENTS = 256, /* kept prepared; the one that was not used for longest goes first */
     DB_BUCKETS = 512,    /* a power of two */
+    DB_SEEN = 256,       /* a power of two */
     DB_ANSWER_BYTES = 256 << 20
 };
 
@@ -57,6 +58,7 @@ struct db {
     enum db_mode mode;
     struct db_statement statements[DB_STATEMENTS];
     struct db_statement *buckets[DB_BUCKETS], *newest, *oldest;
+    struct db_statement *seen[DB_SEEN]; /* the last one found for an address; it may be another's */
 };
 
 /* The statement of this text, made the newest; a new one has no handle. Never NULL. */

@@ -29,6 +29,10 @@
 
 enum { WAL_WAIT_MS = 5000, SYNC_NORMAL = 1, SYNC_FULL = 2 };
 
+/* Of the log before it is copied into the file, while the writer waits: 16 MB. A page that was
+ * written often meanwhile is copied once. */
+#define LOG_PAGES "4000"
+
 struct sqlite_db {
     struct db db;
     sqlite3 *handle;
@@ -214,6 +218,8 @@ static int open_handle(struct sqlite_db *s, struct error *e)
         rc = set_pragma(s, "foreign_keys", "ON", "1", e);
     if (rc == 0)
         rc = set_pragma(s, "trusted_schema", "OFF", "0", e);
+    if (rc == 0)
+        rc = set_pragma(s, "wal_autocheckpoint", LOG_PAGES, LOG_PAGES, e);
     if (rc == 0) /* a log that grew once does not stay so large */
         rc = set_pragma(s, "journal_size_limit", "67108864", "67108864", e);
     return rc;

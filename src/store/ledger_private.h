@@ -10,13 +10,24 @@
 
 #define LEDGER_VOID_FINISH "void" /* of a call whose settlement was taken back */
 
-/* Queries that run in one go. */
+/* Queries that run in one go. Several rows share a statement, which is most of what a statement
+ * costs on PostgreSQL. */
+enum { BATCH_IDS = 8 };
 struct batch {
     struct db_query *list;
+    int64_t *changes; /* how many rows each of them is to change, where that is looked at */
     size_t n, room;
 };
 
-struct db_query *batch_add(struct batch *b, const char *sql); /* until the next one */
+/* To change one row. The query is good until the next one. */
+struct db_query *batch_add(struct batch *b, const char *sql);
+/* The query for n ids (1 to BATCH_IDS): `one` if it is one, else `some` with BATCH_IDS parameters,
+ * those beyond n filled with the last id. */
+struct db_query *batch_add_ids(struct batch *b, const char *one, const char *some,
+                               const int64_t *ids, size_t n);
+struct db_query *batch_add_texts(struct batch *b, const char *one, const char *some,
+                                 const char *const *ids, size_t n);
+#define BATCH_IN "IN ($1, $2, $3, $4, $5, $6, $7, $8)" /* BATCH_IDS of them */
 int batch_run(struct batch *b, struct store *s, struct error *e);
 void batch_reset(struct batch *b); /* frees the answers, keeps the memory */
 void batch_done(struct batch *b);

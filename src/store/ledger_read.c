@@ -23,9 +23,29 @@ struct db_query *batch_add(struct batch *b, const char *sql)
     if (b->n == b->room) {
         b->room = b->room ? b->room * 2 : 16;
         b->list = mem_realloc(b->list, b->room * sizeof *b->list);
+        b->changes = mem_realloc(b->changes, b->room * sizeof *b->changes);
     }
+    b->changes[b->n] = 1;
     db_sql(&b->list[b->n], sql);
     return &b->list[b->n++];
+}
+
+struct db_query *batch_add_ids(struct batch *b, const char *one, const char *some,
+                               const int64_t *ids, size_t n)
+{
+    struct db_query *q = batch_add(b, n == 1 ? one : some);
+    for (size_t i = 0; i < (n == 1 ? 1 : BATCH_IDS); i++)
+        db_arg(q, ids[i < n ? i : n - 1]);
+    return q;
+}
+
+struct db_query *batch_add_texts(struct batch *b, const char *one, const char *some,
+                                 const char *const *ids, size_t n)
+{
+    struct db_query *q = batch_add(b, n == 1 ? one : some);
+    for (size_t i = 0; i < (n == 1 ? 1 : BATCH_IDS); i++)
+        db_arg_text(q, ids[i < n ? i : n - 1]);
+    return q;
 }
 
 int batch_run(struct batch *b, struct store *s, struct error *e)
@@ -43,6 +63,7 @@ void batch_done(struct batch *b)
 {
     batch_reset(b);
     free(b->list);
+    free(b->changes);
     *b = (struct batch){0};
 }
 
@@ -141,108 +162,152 @@ static void list_traces(struct group *g)
 
 /* Reading */
 
+static size_t at_once(size_t left)
+{
+    return left < BATCH_IDS ? left : BATCH_IDS;
+}
+
+/* Takes the rows of the answers from `first` up to `end`. */
+static void take_rows(struct group *g, size_t first, size_t end,
+                      void (*take)(struct group *g, const struct db_rows *r, size_t row))
+{
+    for (size_t i = first; i < end; i++) {
+        const struct db_rows *r = &g->batch.list[i].rows;
+        for (size_t row = 0; row < r->n; row++)
+            take(g, r, row);
+    }
+}
+
+static void take_application(struct group *g, const struct db_rows *r, size_t row)
+{
+    struct group_application *a = group_application(g, db_int(r, row, 0));
+    a->now.there = true;
+    a->now.disabled = db_int(r, row, 1) != 0;
+    a->now.balance_micros = db_int(r, row, 2);
+    a->now.held_micros = db_int(r, row, 3);
+    a->now.charged_micros = db_int(r, row, 4);
+    a->expiring = db_int(r, row, 5) > 0;
+}
+
+#define APPLICATIONS                                                                               \
+    "SELECT id, disabled, balance_micros, held_micros, charged_micros, expiring"                   \
+    " FROM applications WHERE id "
+
+/* Their locks are taken in the order of their numbers. */
 static int read_applications(struct group *g, struct error *e)
 {
+    int64_t ids[BATCH_IDS];
     batch_reset(&g->batch);
-    for (size_t i = 0; i < g->n_applications; i++) {
-        struct db_query *q = batch_add(
-            &g->batch, "SELECT disabled, balance_micros, held_micros, charged_micros, expiring"
-                       " FROM applications WHERE id = $1 FOR UPDATE");
-        db_arg(q, g->applications[i].now.id);
+    for (size_t i = 0, n; i < g->n_applications; i += n) {
+        n = at_once(g->n_applications - i);
+        for (size_t k = 0; k < n; k++)
+            ids[k] = g->applications[i + k].now.id;
+        batch_add_ids(&g->batch, APPLICATIONS "= $1 FOR UPDATE",
+                      APPLICATIONS BATCH_IN " ORDER BY id FOR UPDATE", ids, n);
     }
     int rc = batch_run(&g->batch, g->store, e);
-    for (size_t i = 0; i < g->n_applications && rc == 0; i++) {
-        struct group_application *a = &g->applications[i];
-        const struct db_rows *r = &g->batch.list[i].rows;
-        a->now.there = r->n > 0;
-        if (r->n > 0) {
-            a->now.disabled = db_int(r, 0, 0) != 0;
-            a->now.balance_micros = db_int(r, 0, 1);
-            a->now.held_micros = db_int(r, 0, 2);
-            a->now.charged_micros = db_int(r, 0, 3);
-            a->expiring = db_int(r, 0, 4) > 0;
-        }
-        a->before = a->now;
-    }
-    return rc;
+    if (rc)
+        return rc;
+    take_rows(g, 0, g->batch.n, take_application);
+    for (size_t i = 0; i < g->n_applications; i++)
+        g->applications[i].before = g->applications[i].now;
+    return 0;
 }
+
+#define KEYS                                                                                       \
+    "SELECT k.id, k.application_id, k.cap_micros, k.used_micros, k.held_micros, k.revoked_ms,"     \
+    " k.disabled, a.disabled FROM keys k JOIN applications p ON p.id = k.application_id"           \
+    " JOIN accounts a ON a.id = p.account_id WHERE k.id "
 
 static void ask_keys(struct group *g)
 {
-    for (size_t i = 0; i < g->n_keys; i++) {
-        struct db_query *q =
-            batch_add(&g->batch, "SELECT k.application_id, k.cap_micros, k.used_micros,"
-                                 " k.held_micros, k.revoked_ms, k.disabled, a.disabled"
-                                 " FROM keys k JOIN applications p ON p.id = k.application_id"
-                                 " JOIN accounts a ON a.id = p.account_id WHERE k.id = $1");
-        db_arg(q, g->keys[i].now.id);
+    int64_t ids[BATCH_IDS];
+    for (size_t i = 0, n; i < g->n_keys; i += n) {
+        n = at_once(g->n_keys - i);
+        for (size_t k = 0; k < n; k++)
+            ids[k] = g->keys[i + k].now.id;
+        batch_add_ids(&g->batch, KEYS "= $1", KEYS BATCH_IN, ids, n);
     }
 }
 
-static void take_key(struct group_key *k, const struct db_rows *r)
+static void take_key(struct group *g, const struct db_rows *r, size_t row)
 {
-    k->now.there = r->n > 0;
-    if (r->n > 0) {
-        k->now.application_id = db_int(r, 0, 0);
-        k->now.cap_micros = db_int(r, 0, 1);
-        k->now.used_micros = db_int(r, 0, 2);
-        k->now.held_micros = db_int(r, 0, 3);
-        k->now.good = db_int(r, 0, 4) == 0 && db_int(r, 0, 5) == 0 && db_int(r, 0, 6) == 0;
-    }
+    struct group_key *k = group_key(g, db_int(r, row, 0));
+    k->now.there = true;
+    k->now.application_id = db_int(r, row, 1);
+    k->now.cap_micros = db_int(r, row, 2);
+    k->now.used_micros = db_int(r, row, 3);
+    k->now.held_micros = db_int(r, row, 4);
+    k->now.good = db_int(r, row, 5) == 0 && db_int(r, row, 6) == 0 && db_int(r, row, 7) == 0;
     k->before = k->now;
 }
 
+#define HOLDS "SELECT trace_id, application_id, key_id, amount_micros FROM holds WHERE trace_id "
+
 static void ask_holds(struct group *g)
 {
-    for (size_t i = 0; i < g->n_traces; i++) {
-        struct db_query *q = batch_add(&g->batch, "SELECT application_id, key_id, amount_micros"
-                                                  " FROM holds WHERE trace_id = $1");
-        db_arg_text(q, g->traces[i].id);
+    const char *ids[BATCH_IDS];
+    for (size_t i = 0, n; i < g->n_traces; i += n) {
+        n = at_once(g->n_traces - i);
+        for (size_t k = 0; k < n; k++)
+            ids[k] = g->traces[i + k].id;
+        batch_add_texts(&g->batch, HOLDS "= $1", HOLDS BATCH_IN, ids, n);
     }
 }
 
-static void take_hold(struct group_trace *t, const struct db_rows *r)
+static void take_hold(struct group *g, const struct db_rows *r, size_t row)
 {
-    t->held_before = t->held = r->n > 0;
-    if (r->n > 0) {
-        t->hold_application = db_int(r, 0, 0);
-        t->hold_key = db_int(r, 0, 1);
-        t->hold_micros = db_int(r, 0, 2);
-    }
+    struct group_trace *t = group_trace(g, db_text(r, row, 0));
+    t->held_before = t->held = true;
+    t->hold_application = db_int(r, row, 1);
+    t->hold_key = db_int(r, row, 2);
+    t->hold_micros = db_int(r, row, 3);
 }
 
-static void ask_calls(struct group *g)
+static const char *calls_sql(struct group *g, int64_t day, const char *which)
 {
     char sql[SQL_BYTES];
-    for (size_t i = 0; i < g->n_traces; i++) {
+    snprintf(sql, sizeof sql,
+             "SELECT trace_id, application_id, key_id, ended_ms, status, finish, cost_micros,"
+             " charged_micros, balance_micros, grant_micros, model"
+             " FROM calls_%lld WHERE trace_id %s",
+             (long long)day, which);
+    return arena_strndup(g->arena, sql, strlen(sql));
+}
+
+/* Those of one day that follow each other go together. */
+static void ask_calls(struct group *g)
+{
+    const char *ids[BATCH_IDS];
+    for (size_t i = 0, n = 0; i < g->n_traces; i++) {
         const struct group_trace *t = &g->traces[i];
+        int64_t next = i + 1 < g->n_traces ? t[1].day : 0;
         if (t->day == 0)
             continue;
-        snprintf(sql, sizeof sql,
-                 "SELECT application_id, key_id, ended_ms, status, finish, cost_micros,"
-                 " charged_micros, balance_micros, grant_micros, model"
-                 " FROM calls_%lld WHERE trace_id = $1",
-                 (long long)t->day);
-        db_arg_text(batch_add(&g->batch, arena_strndup(g->arena, sql, strlen(sql))), t->id);
+        ids[n++] = t->id;
+        if (n == BATCH_IDS || next != t->day) {
+            const char *sql = calls_sql(g, t->day, n == 1 ? "= $1" : BATCH_IN);
+            batch_add_texts(&g->batch, sql, sql, ids, n);
+            n = 0;
+        }
     }
 }
 
-static void take_call(struct group_trace *t, const struct db_rows *r)
+static void take_call(struct group *g, const struct db_rows *r, size_t row)
 {
+    struct group_trace *t = group_trace(g, db_text(r, row, 0));
     struct group_call *c = &t->call;
-    t->written_before = t->written = r->n > 0;
-    if (r->n == 0)
-        return;
-    c->application_id = db_int(r, 0, 0);
-    c->key_id = db_int(r, 0, 1);
-    c->ended_ms = db_int(r, 0, 2);
-    c->status = (int)db_int(r, 0, 3);
-    c->is_void = strcmp(db_text(r, 0, 4), LEDGER_VOID_FINISH) == 0;
-    c->cost_micros = db_int(r, 0, 5);
-    c->charged_micros = db_int(r, 0, 6);
-    c->balance_micros = db_int(r, 0, 7);
-    c->grant_micros = db_int(r, 0, 8);
-    db_copy(r, 0, 9, c->model, sizeof c->model);
+    t->written_before = t->written = true;
+    c->application_id = db_int(r, row, 1);
+    c->key_id = db_int(r, row, 2);
+    c->ended_ms = db_int(r, row, 3);
+    c->status = (int)db_int(r, row, 4);
+    c->is_void = strcmp(db_text(r, row, 5), LEDGER_VOID_FINISH) == 0;
+    c->cost_micros = db_int(r, row, 6);
+    c->charged_micros = db_int(r, row, 7);
+    c->balance_micros = db_int(r, row, 8);
+    c->grant_micros = db_int(r, row, 9);
+    db_copy(r, row, 10, c->model, sizeof c->model);
 }
 
 static bool settles(const struct group *g, int64_t application_id)
@@ -293,22 +358,19 @@ static int read_rest(struct group *g, struct error *e)
 {
     batch_reset(&g->batch);
     ask_keys(g);
+    size_t holds = g->batch.n;
     ask_holds(g);
+    size_t calls = g->batch.n;
     ask_calls(g);
+    size_t grants = g->batch.n;
     ask_grants(g);
     int rc = batch_run(&g->batch, g->store, e);
     if (rc)
         return rc;
-    const struct db_query *q = g->batch.list;
-    for (size_t i = 0; i < g->n_keys; i++)
-        take_key(&g->keys[i], &(q++)->rows);
-    for (size_t i = 0; i < g->n_traces; i++)
-        take_hold(&g->traces[i], &(q++)->rows);
-    for (size_t i = 0; i < g->n_traces; i++) {
-        if (g->traces[i].day)
-            take_call(&g->traces[i], &(q++)->rows);
-    }
-    take_grants(g, (size_t)(q - g->batch.list));
+    take_rows(g, 0, holds, take_key);
+    take_rows(g, holds, calls, take_hold);
+    take_rows(g, calls, grants, take_call);
+    take_grants(g, grants);
     return 0;
 }
 

@@ -1,7 +1,7 @@
 /*
  * A group of operations: writing what changed, in one go.
  *
- * Each statement must change exactly one row. A guarded one that changes none found a row that is
+ * Each statement must change exactly its rows. A guarded one that changes none found a row that is
  * not what was read: somebody changed it beside the lock of its application, and the group is
  * computed anew. Rows of one table are written in the order of their keys, so that two groups
  * never wait for each other in a circle, also where an application is gone and nothing is locked.
@@ -75,11 +75,27 @@ static void write_grants(struct group *g)
     }
 }
 
-static void insert_hold(struct group *g, const struct group_trace *t)
+static void delete_holds(struct group *g)
 {
-    struct db_query *q =
-        batch_add(&g->batch, "INSERT INTO holds (trace_id, application_id, key_id, amount_micros,"
-                             " created_ms, deadline_ms) VALUES ($1, $2, $3, $4, $5, $6)");
+    static const char one[] = "DELETE FROM holds WHERE trace_id = $1";
+    static const char some[] = "DELETE FROM holds WHERE trace_id " BATCH_IN;
+    const char *ids[BATCH_IDS];
+    size_t n = 0;
+    for (size_t i = 0; i < g->n_traces; i++) {
+        const struct group_trace *t = &g->traces[i];
+        if (t->held_before && t->dropped)
+            ids[n++] = t->id;
+        if (n == BATCH_IDS || (n > 0 && i + 1 == g->n_traces)) {
+            batch_add_texts(&g->batch, one, some, ids, n);
+            g->batch.changes[g->batch.n - 1] = (int64_t)n;
+            n = 0;
+        }
+    }
+}
+
+static void add_hold(struct db_query *q, const void *row)
+{
+    const struct group_trace *t = row;
     db_arg_text(q, t->id);
     db_arg(q, t->hold_application);
     db_arg(q, t->hold_key);
@@ -88,15 +104,40 @@ static void insert_hold(struct group *g, const struct group_trace *t)
     db_arg(q, t->deadline_ms);
 }
 
-static void write_holds(struct group *g)
+/* Rows of so many values: full statements first, then one by one. */
+static void write_rows(struct group *g, const char *one, const char *some, size_t at_once,
+                       const void *const *rows, size_t n,
+                       void (*add)(struct db_query *q, const void *row))
 {
+    for (size_t i = 0, now; i < n; i += now) {
+        now = n - i < at_once ? 1 : at_once;
+        struct db_query *q = batch_add(&g->batch, now == 1 ? one : some);
+        g->batch.changes[g->batch.n - 1] = (int64_t)now;
+        for (size_t k = 0; k < now; k++)
+            add(q, rows[i + k]);
+    }
+}
+
+#define HOLD_INSERT                                                                                \
+    "INSERT INTO holds (trace_id, application_id, key_id, amount_micros, created_ms,"              \
+    " deadline_ms) VALUES ($1, $2, $3, $4, $5, $6)"
+
+static void insert_holds(struct group *g)
+{
+    static const char some[] = HOLD_INSERT ", ($7, $8, $9, $10, $11, $12),"
+                                           " ($13, $14, $15, $16, $17, $18),"
+                                           " ($19, $20, $21, $22, $23, $24),"
+                                           " ($25, $26, $27, $28, $29, $30),"
+                                           " ($31, $32, $33, $34, $35, $36)";
+    enum { AT_ONCE = 6 };
+    const void **rows = arena_alloc(g->arena, g->n_traces * sizeof *rows);
+    size_t n = 0;
     for (size_t i = 0; i < g->n_traces; i++) {
         const struct group_trace *t = &g->traces[i];
-        if (t->held_before && t->dropped)
-            db_arg_text(batch_add(&g->batch, "DELETE FROM holds WHERE trace_id = $1"), t->id);
         if (t->held && (!t->held_before || t->dropped))
-            insert_hold(g, t);
+            rows[n++] = t;
     }
+    write_rows(g, HOLD_INSERT, some, AT_ONCE, rows, n, add_hold);
 }
 
 static const char *day_sql(struct group *g, const char *before, int64_t day, const char *after)
@@ -195,51 +236,48 @@ static int compare_totals(const void *a, const void *b)
     return strcmp(x->model, y->model);
 }
 
-#define ADD(column) " " column " = totals." column " + excluded." column
+#define ADD(column) column " = totals." column " + excluded." column
+#define TOTAL_INSERT                                                                               \
+    "INSERT INTO totals (hour_ms, application_id, key_id, model, calls, failed, prompt_tokens,"    \
+    " cached_tokens, reasoning_tokens, completion_tokens, cost_micros, charged_micros)"            \
+    " VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $9, $10, $11, $12)"
+/* clang-format off */
+#define TOTAL_ADD                                                                                  \
+    " ON CONFLICT (application_id, hour_ms, key_id, model) DO UPDATE SET " ADD("calls") ", "       \
+    ADD("failed") ", " ADD("prompt_tokens") ", " ADD("cached_tokens") ", "                         \
+    ADD("reasoning_tokens") ", " ADD("completion_tokens") ", " ADD("cost_micros") ", "             \
+    ADD("charged_micros")
+/* clang-format on */
+
+static void add_total(struct db_query *q, const void *row)
+{
+    const struct group_total *t = row;
+    db_arg(q, t->hour_ms);
+    db_arg(q, t->application_id);
+    db_arg(q, t->key_id);
+    db_arg_text(q, t->model);
+    db_arg(q, t->calls);
+    db_arg(q, t->failed);
+    db_arg(q, t->prompt);
+    db_arg(q, t->cached);
+    db_arg(q, t->reasoning);
+    db_arg(q, t->completion);
+    db_arg(q, t->cost);
+    db_arg(q, t->charged);
+}
 
 static void write_totals(struct group *g)
 {
+    static const char some[] =
+        TOTAL_INSERT ", ($13, $14, $15, $16, $17, $18, $19, $20, $21, $22, $23, $24),"
+                     " ($25, $26, $27, $28, $29, $30, $31, $32, $33, $34, $35, $36)" TOTAL_ADD;
+    enum { AT_ONCE = 3 };
+    const void **rows = arena_alloc(g->arena, g->n_totals * sizeof *rows);
     if (g->n_totals)
         qsort(g->totals, g->n_totals, sizeof *g->totals, compare_totals);
-    for (size_t i = 0; i < g->n_totals; i++) {
-        const struct group_total *t = &g->totals[i];
-        struct db_query *q = batch_add(
-            &g->batch,
-            "INSERT INTO totals (hour_ms, application_id, key_id, model, calls, "
-            "failed,"
-            " prompt_tokens, cached_tokens, reasoning_tokens, completion_tokens, "
-            "cost_micros,"
-            " charged_micros) VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $9, $10, $11, "
-            "$12)"
-            " ON CONFLICT (application_id, hour_ms, key_id, model) DO UPDATE "
-            "SET" ADD("calls") "," ADD("failed") "," ADD("prompt_tokens") "," ADD(
-                "c"
-                "a"
-                "c"
-                "h"
-                "e"
-                "d"
-                "_"
-                "t"
-                "o"
-                "k"
-                "e"
-                "n"
-                "s") "," ADD("reasoning_tokens") "," ADD("completion_tokens") "," ADD("cost_"
-                                                                                      "micros") "," ADD("charged_micros"));
-        db_arg(q, t->hour_ms);
-        db_arg(q, t->application_id);
-        db_arg(q, t->key_id);
-        db_arg_text(q, t->model);
-        db_arg(q, t->calls);
-        db_arg(q, t->failed);
-        db_arg(q, t->prompt);
-        db_arg(q, t->cached);
-        db_arg(q, t->reasoning);
-        db_arg(q, t->completion);
-        db_arg(q, t->cost);
-        db_arg(q, t->charged);
-    }
+    for (size_t i = 0; i < g->n_totals; i++)
+        rows[i] = &g->totals[i];
+    write_rows(g, TOTAL_INSERT TOTAL_ADD, some, AT_ONCE, rows, g->n_totals, add_total);
 }
 
 int group_write(struct group *g, struct error *e)
@@ -248,13 +286,14 @@ int group_write(struct group *g, struct error *e)
     write_applications(g);
     write_keys(g);
     write_grants(g);
-    write_holds(g);
+    delete_holds(g);
+    insert_holds(g);
     insert_calls(g);
     void_calls(g);
     write_totals(g);
     int rc = batch_run(&g->batch, g->store, e);
     for (size_t i = 0; i < g->batch.n && rc == 0; i++) {
-        if (g->batch.list[i].changed != 1)
+        if (g->batch.list[i].changed != g->batch.changes[i])
             rc = error_set(e, ERR_BUSY, "the books were changed by another: %.60s",
                            g->batch.list[i].sql);
     }

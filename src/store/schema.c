@@ -159,9 +159,10 @@ static const char accounts_and_books[] =
 static const char keys_anew_sqlite[] =
     "ALTER TABLE keys RENAME TO keys_v1;"
     "DROP INDEX keys_name;" OPERATOR "CREATE TABLE keys (" KEY_COLUMNS "){strict};"
-    "INSERT INTO keys (id, application_id, hash, name, prefix, models, created_ms, expires_ms,"
-    "  revoked_ms, used_ms, disabled)"
-    "  SELECT k.id, a.id, lower(hex(k.hash)), k.name, k.prefix, k.models, k.created_ms,"
+    /* Keys of before have no quota: as new ones without, they call what costs nothing. */
+    "INSERT INTO keys (id, application_id, hash, name, prefix, models, cap_micros, created_ms,"
+    "  expires_ms, revoked_ms, used_ms, disabled)"
+    "  SELECT k.id, a.id, lower(hex(k.hash)), k.name, k.prefix, k.models, 0, k.created_ms,"
     "    k.expires_ms, k.revoked_ms, k.used_ms, k.disabled"
     "  FROM keys_v1 k, applications a ORDER BY k.id;"
     "DROP TABLE keys_v1;"

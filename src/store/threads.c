@@ -3,7 +3,8 @@
  * on what comes out of it; both put finished jobs into one mailbox that the loop watches.
  *
  * The writer takes all that waits, up to a bound: operations on the books go into one transaction
- * (ledger_group), other jobs each into one of their own, after them. If the store fails the
+ * (ledger_group; with commits that wait for the disk, holds go into one before), other jobs each
+ * into one of their own, after them. If the store fails the
  * operations stay on a list and are tried again with a pause, on a new connection, until they
  * are answered or given up; settlements stay on it even longer (see threads.h). The list holds
  * what calls under way had, and nothing new is asked while store_is_up is false, so it is bounded
@@ -26,6 +27,7 @@
 enum {
     GROUP_JOBS = 128,
     TRIES = 5,           /* of a job that another process locks out */
+    LOCK_WAITS = 4,      /* of an operation on the books, one a try (ledger.c) */
     PAUSE_MS = 20,       /* before the first retry; it doubles */
     PAUSE_MAX_MS = 1000, /* and how often a store that is away is looked for */
     CLOSE_MS = 5000      /* how long the end waits for a store that is away */
@@ -36,7 +38,7 @@ struct worker {
     struct store *store;
     struct mailbox *jobs;
     pthread_t thread;
-    bool started;
+    bool started, durable;
     atomic_bool up;
     int64_t retry_ms; /* while it is not up: when it is looked for again, monotonic */
     int pause_ms;
@@ -307,6 +309,35 @@ static void refuse_late(struct worker *w, struct store_job *job)
     finish(w, job, ERR_BUSY, &e);
 }
 
+static bool is_settled_in(struct store_job **jobs, size_t n, int64_t application_id)
+{
+    for (size_t i = 0; i < n; i++) {
+        const struct ledger_op *op = &ledger_of(jobs[i])->op;
+        if (op->kind != LEDGER_HOLD && op->settle.row.application_id == application_id)
+            return true;
+    }
+    return false;
+}
+
+/* Holds need not wait for the disk, settlements do: so holds go first, in a group of their own.
+ * Not those of an application that settles in this group: what it gets back may be what the hold
+ * is to be made of. */
+static void work_on_all_books(struct worker *w, struct store_job **jobs, size_t n)
+{
+    struct store_job *first[GROUP_JOBS], *then[GROUP_JOBS];
+    size_t n_first = 0, n_then = 0;
+    for (size_t i = 0; i < n; i++) {
+        const struct ledger_op *op = &ledger_of(jobs[i])->op;
+        if (w->durable && op->kind == LEDGER_HOLD &&
+            !is_settled_in(jobs, n, op->hold.application_id))
+            first[n_first++] = jobs[i];
+        else
+            then[n_then++] = jobs[i];
+    }
+    work_on_books(w, first, n_first);
+    work_on_books(w, then, n_then);
+}
+
 /* Everything that waits now; false at the end. */
 static bool write_group(struct worker *w)
 {
@@ -331,7 +362,7 @@ static bool write_group(struct worker *w)
         work_on_books(w, again, take_kept(w, again));
         answer_late(w);
     }
-    work_on_books(w, books, n_books);
+    work_on_all_books(w, books, n_books);
     for (size_t i = 0; i < n_others; i++)
         work_on_job(w, others[i], others[i]->relaxed ? STORE_LOOSE : STORE_WRITE);
     return true;
@@ -377,8 +408,11 @@ static int start(struct store_threads *t, struct worker *w, const char *url, boo
 {
     const struct store_options o = {.durable = durable};
     w->threads = t;
+    w->durable = durable;
     atomic_store(&w->up, true);
     int rc = store_open_url(url, &o, &w->store, e);
+    if (rc == 0) /* so that all tries together take no longer than a client is patient */
+        store_set_wait(w->store, t->patience_ms / LOCK_WAITS);
     if (rc == 0)
         rc = mailbox_open(sizeof(struct store_job *), queue, &w->jobs, e);
     if (rc)

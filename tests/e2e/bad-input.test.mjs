@@ -4,6 +4,7 @@ import { after, afterEach, before, describe, it } from 'node:test';
 import { textOf } from './lib/client.mjs';
 import { Raw, head } from './lib/raw.mjs';
 import { Server, endless, hello, withServer } from './lib/server.mjs';
+import { alone } from './lib/stores.mjs';
 
 const CHAT = '/v1/chat/completions';
 const MIB = 1024 * 1024;
@@ -322,7 +323,7 @@ describe('slow and leaving clients', () => {
     await raw.untilClosed();
   });
 
-  it('forgets a client that leaves in any phase', async () => {
+  it('forgets a client that leaves in any phase', alone, async () => {
     const text = head(CHAT, key, ['Content-Length: 100']);
     for (const part of ['', text.slice(0, 20), text, `${text}{"model"`]) {
       const raw = await Raw.connect(server.port);
@@ -353,7 +354,7 @@ describe('slow and leaving clients', () => {
     assert.ok((await server.metric(kind)) - earlier < 4 * 4 * 1900);
   });
 
-  it('stops the work of a client that takes nothing', async () => {
+  it('stops the work of a client that takes nothing', alone, async () => {
     const raw = await Raw.connect(server.port);
     raw.socket.pause();
     const body = JSON.stringify(

@@ -12,6 +12,7 @@ import OpenAI, {
 } from 'openai';
 import { recordFetch } from './lib/fetch.mjs';
 import { Server, endless, hello, until, withServer } from './lib/server.mjs';
+import { alone } from './lib/stores.mjs';
 
 describe('the openai package', () => {
   let server, key, fetches;
@@ -171,7 +172,7 @@ describe('the openai package against a server in trouble', () => {
     });
   });
 
-  it('waits and tries again when the engine is full', async () => {
+  it('waits and tries again when the engine is full', alone, async () => {
     await withServer({ set: { 'engine.sequences': 1, 'engine.queue': 1 } }, async (server, key) => {
       const openai = new OpenAI({ baseURL: `${server.origin}/v1`, apiKey: key });
       const busy = await server.openChat(key, endless(1900));

@@ -4,6 +4,7 @@ import assert from 'node:assert/strict';
 import { after, before, describe, it } from 'node:test';
 import { textOf } from './lib/client.mjs';
 import { Server, endless, hello, withServer } from './lib/server.mjs';
+import { alone } from './lib/stores.mjs';
 
 const instant = { ...hello, thinking: { type: 'disabled' } };
 
@@ -198,7 +199,7 @@ describe('sampling', () => {
     assert.ok((await prompt('all')) > (await prompt(null)));
   });
 
-  it('finds the beginning of a prompt in its cache and says so', async () => {
+  it('finds the beginning of a prompt in its cache and says so', alone, async () => {
     const long = Array.from({ length: 60 }, (_, i) => `Fact ${i} is ${i * i}.`).join(' ');
     const body = endless(8, {
       messages: [

@@ -3,6 +3,7 @@ import assert from 'node:assert/strict';
 import { after, before, describe, it } from 'node:test';
 import { finishOf, textOf } from './lib/client.mjs';
 import { Server, endless, hello, until, withServer } from './lib/server.mjs';
+import { alone } from './lib/stores.mjs';
 
 const repeatable = { ...hello, temperature: 0 };
 
@@ -134,7 +135,7 @@ describe('stream', () => {
 });
 
 describe('silent and broken streams', () => {
-  it('keeps a stream that waits for its turn alive with comments', async () => {
+  it('keeps a stream that waits for its turn alive with comments', alone, async () => {
     const set = { 'engine.sequences': 1, 'limits.keep_alive': '100ms' };
     await withServer({ set }, async (server, key) => {
       const first = await server.openChat(key, endless(1900));

@@ -112,9 +112,9 @@ describe('the way to an upstream', () => {
   }
 
   it('is HTTP/2 where TLS agrees on it', async () => {
-    await works('h2');
-    await works('h2');
-    assert.equal(up.h2.connections.length, 1, 'it is kept for the next call');
+    for (let i = 0; i < 4; i++) await works('h2');
+    const { length: processes } = server.processes;
+    assert.equal(up.h2.connections.length, processes, 'it is kept for the next call');
     const calls = Array.from({ length: 20 }, () => server.chat(key, { ...hello, model: 'h2' }));
     for (const answer of await Promise.all(calls)) assert.equal(textOf(answer), 'Hello there');
     assert.ok(up.h2.requests.every((request) => request.version === 'HTTP/2'));

@@ -335,6 +335,19 @@ static void models_in_the_file_replace_the_default_ones(void **state)
     config_free(c);
 }
 
+static void a_model_has_its_list_price_by_like_or_by_its_own_name(void **state)
+{
+    (void)state;
+    struct config *c = parse("models: [{id: kimi-k2.5}, {id: mine, like: kimi-k2.5}, {id: other},"
+                             " {id: kimi-k3, like: kimi-k2.5}]\n");
+    assert_int_equal(c->models[0].list_price.output, 3000000);
+    assert_int_equal(c->models[1].list_price.output, 3000000);
+    assert_int_equal(c->models[2].list_price.output, 0);
+    assert_int_equal(c->models[3].list_price.output, 3000000);
+    assert_int_equal(c->models[0].price.output, 0); /* it is asked for by quota.list_prices */
+    config_free(c);
+}
+
 static void a_list_with_a_mistake_names_its_entry(void **state)
 {
     (void)state;
@@ -522,6 +535,7 @@ int main(void)
         cmocka_unit_test(an_alias_that_holds_itself_ends),
         cmocka_unit_test(deep_nesting_and_many_anchors_are_refused_at_once),
         cmocka_unit_test(models_in_the_file_replace_the_default_ones),
+        cmocka_unit_test(a_model_has_its_list_price_by_like_or_by_its_own_name),
         cmocka_unit_test(a_list_with_a_mistake_names_its_entry),
         cmocka_unit_test(the_backend_of_a_model_must_exist),
         cmocka_unit_test(the_environment_goes_before_the_file_and_the_command_line_before_both),

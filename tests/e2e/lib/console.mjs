@@ -7,6 +7,7 @@ import { execFile } from 'node:child_process';
 import http from 'node:http';
 import net from 'node:net';
 import { join } from 'node:path';
+import { checkAnswer } from './contract.mjs';
 import { program, until } from './server.mjs';
 
 export const password = 'correct horse battery';
@@ -35,7 +36,13 @@ export class Browser {
           const parts = [];
           response.on('data', (part) => parts.push(part));
           response.on('error', reject);
-          response.on('end', () => resolve(this.#take(response, Buffer.concat(parts).toString())));
+          response.on('end', () => {
+            try {
+              resolve(this.#take(method, path, body, response, Buffer.concat(parts).toString()));
+            } catch (error) {
+              reject(error);
+            }
+          });
         },
       );
       request.on('error', reject);
@@ -43,7 +50,10 @@ export class Browser {
     });
   }
 
-  #take(response, text) {
+  #take(method, path, request, response, text) {
+    const { statusCode: status, headers } = response;
+    if (typeof request === 'string') request = undefined; // what a test wrote byte by byte
+    checkAnswer({ method, path, request, status, headers, body: text });
     const cookies = response.headers['set-cookie'] ?? [];
     for (const line of cookies) {
       const [, name, value] = /^([^=]+)=([^;]*)/.exec(line);
@@ -79,6 +89,7 @@ export async function someone(server, email, { admin = false } = {}) {
     const child = execFile(
       program,
       [...args, ...(admin ? ['--admin'] : []), '--data', join(server.data, 'data')],
+      { env: { ...process.env, ...server.env } },
       (error, stdout, stderr) => (error ? reject(new Error(stderr)) : resolve()),
     );
     child.stdin.end(`${password}\n`);

@@ -23,6 +23,7 @@ const ofOneProcess = {
   'concurrency.test.mjs': 'the batch, the queue and the fairness of one engine',
   'docs.test.mjs': 'starts no server',
   'lifecycle.test.mjs': 'starting, reloading and stopping of a process',
+  'lockout.test.mjs': 'tries at a log-in are counted by a process',
   'upstream-backpressure.test.mjs': "a process' memory; the balancer has buffers of its own",
   'upstream-metrics.test.mjs': "a process' own counters",
   'upstream-queue.test.mjs': 'a queue is of a process',
@@ -30,6 +31,10 @@ const ofOneProcess = {
   'upstream-retry.test.mjs': 'circuits are of a process',
   'upstream-routing.test.mjs': 'shares and affinity are counted by a process',
 };
+
+// The same of single tests, in files of which the rest is for any store: they count connections or
+// places in a queue of one process, or fill the buffers between it and its client.
+export const alone = { skip: isReplicated && 'looks at one process' };
 
 /** The test files of the suite for that store. */
 export function filesFor(kind) {
