@@ -4,7 +4,8 @@
  *   bench_fill URL accounts=N calls=M days=D keys=FILE count=K
  *       Makes the database of that address (sqlite:FILE or postgres://...), N accounts with an
  *       application, a grant and a key each, and M calls over the last D whole days with their
- *       totals. The first K keys are written to FILE, one a line.
+ *       totals. The first K keys are written to FILE, one a line; printed are platform tokens of
+ *       the first two accounts.
  *
  * The first account has a tenth of the calls; the others share the rest evenly, which is the worst
  * case for the totals: they have nearly as many rows as there are calls. Rows are made by the
@@ -33,6 +34,7 @@ struct fill {
     struct store *store;
     struct db *db;
     int64_t now_ms, first_ms; /* the beginning of the first day */
+    char tokens[2][GATE_TOKEN_CHARS + 1];
 };
 
 static void must(int rc, const struct error *e)
@@ -60,10 +62,10 @@ static void add_accounts(struct fill *f)
     const int64_t args[] = {f->accounts, f->first_ms};
     must(db_begin(f->db, DB_WRITE, &e), &e);
     run(f,
-        "WITH RECURSIVE n (i) AS (SELECT CAST($1 AS {int}) UNION ALL SELECT i - 1 FROM n"
-        " WHERE i > 1) INSERT INTO accounts (email, person, name, created_ms)"
+        "WITH RECURSIVE n (i) AS (SELECT CAST(1 AS {int}) UNION ALL SELECT i + 1 FROM n"
+        " WHERE i < $1) INSERT INTO accounts (email, person, name, created_ms)"
         " SELECT 'user' || i || '@bench.example', 'user' || i || '@bench.example',"
-        " 'User ' || i, $2 FROM n",
+        " 'User ' || i, $2 FROM n ORDER BY i",
         2, args);
     run(f,
         "INSERT INTO applications (account_id, service, balance_micros, granted_micros,"
@@ -89,20 +91,33 @@ static int64_t first_application(struct fill *f)
     return id;
 }
 
-static void set_key(struct fill *f, struct db_query *q, int64_t application, char *hex, FILE *out)
+static void set_key(struct fill *f, struct db_query *q, int64_t application, const char *key,
+                    enum store_key_kind kind, char *hex)
 {
-    char key[GATE_KEY_CHARS + 1];
     uint8_t hash[STORE_HASH_BYTES];
-    gate_key_make(key);
     gate_key_hash(key, strlen(key), hash);
     store_hex(hash, hex);
-    if (out)
-        fprintf(out, "%s\n", key);
-    db_sql(q, "INSERT INTO keys (application_id, hash, name, prefix, created_ms)"
-              " VALUES ($1, $2, 'bench', 'mg-bench', $3)");
+    db_sql(q, "INSERT INTO keys (application_id, hash, name, prefix, created_ms, kind)"
+              " VALUES ($1, $2, 'bench', 'mg-bench', $3, $4)");
     db_arg(q, application);
     db_arg_text(q, hex);
     db_arg(q, f->first_ms);
+    db_arg(q, kind);
+}
+
+/* After the calls, which are of each application's only key. */
+static void add_tokens(struct fill *f)
+{
+    struct error e;
+    int64_t first = first_application(f);
+    for (int i = 0; i < 2; i++) {
+        struct db_query q;
+        char hex[STORE_HEX_BYTES];
+        gate_token_make(f->tokens[i]);
+        set_key(f, &q, first + i, f->tokens[i], STORE_KEY_PLATFORM, hex);
+        must(db_run_one(f->db, &q, &e), &e);
+        db_done(&q, 1);
+    }
 }
 
 static void add_keys(struct fill *f)
@@ -117,8 +132,13 @@ static void add_keys(struct fill *f)
     must(db_begin(f->db, DB_WRITE, &e), &e);
     for (long i = 0; i < f->accounts;) {
         size_t n = 0;
-        for (; n < GROUP && i < f->accounts; n++, i++)
-            set_key(f, &q[n], first + i, hex[n], i < f->count ? out : NULL);
+        for (; n < GROUP && i < f->accounts; n++, i++) {
+            char key[GATE_KEY_CHARS + 1];
+            gate_key_make(key);
+            set_key(f, &q[n], first + i, key, STORE_KEY_CALLS, hex[n]);
+            if (i < f->count)
+                fprintf(out, "%s\n", key);
+        }
         must(db_run(f->db, q, n, &e), &e);
         db_done(q, n);
     }
@@ -263,7 +283,9 @@ int main(int argc, char **argv)
     for (long i = 0; i < f.days; i++)
         add_day(&f, i);
     charge(&f);
-    printf("{\"fill_us\":%lld}\n", (long long)(clock_unix_ms() - f.now_ms) * 1000);
+    add_tokens(&f);
+    printf("{\"fill_us\":%lld,\"many\":\"%s\",\"few\":\"%s\"}\n",
+           (long long)(clock_unix_ms() - f.now_ms) * 1000, f.tokens[0], f.tokens[1]);
     db_close(f.db);
     store_close(f.store);
     return 0;

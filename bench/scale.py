@@ -1,6 +1,7 @@
 """Many accounts and many calls: start, memory, size, the usage page's questions and the proof, on
 SQLite and PostgreSQL. bench_fill makes the books as if a month had gone by."""
 
+import http.client
 import json
 import os
 import threading
@@ -10,7 +11,7 @@ import ledger
 import postgres
 import processes
 import prompts
-from processes import Moongate, Upstream
+from processes import Broken, Moongate, Upstream
 from report import median, number
 
 MB = 1e6
@@ -22,11 +23,12 @@ WHO = {"many": "the account with the most calls", "few": "an account with few ca
 
 
 def fill(b, url, folder, accounts, calls):
-    """Seconds that it took, and the keys of some accounts."""
+    """How long it took, tokens of an account with many calls and of one with few; and the keys of
+    some accounts."""
     out = processes.command([b.fill, url, f"accounts={accounts}", f"calls={calls}",
                              f"days={DAYS}", f"keys={folder}/keys", f"count={KEYS}"], 900)
     with open(f"{folder}/keys", encoding="ascii") as f:
-        return json.loads(out)["fill_us"] / 1e6, f.read().split()
+        return json.loads(out), f.read().split()
 
 
 class Resident:
@@ -69,11 +71,11 @@ def starts(b, options, log):
 
 
 def memory_rows(b, table, server, keys):
-    ledger.drain([server]) # the start hashes a password beside, which takes memory for a moment
+    time.sleep(1) # the start hashes a password beside, which takes memory for a moment
     idle = processes.memory(server.pid)
     with Resident(server.pid) as during:
         run = call_all(b, server, keys)
-    ledger.drain([server])
+    ledger.drain([server], keys[0])
     after = processes.memory(server.pid)
     b.report.goal(table, "RSS after the start", idle["VmRSS"] / MB, "MB", GOAL_RSS_MB,
                   f"anonymous {idle['RssAnon'] / MB:.1f}, of files {idle['RssFile'] / MB:.1f}")
@@ -92,6 +94,39 @@ def database_size(url, server, name):
     return int(server.ask(name, f"SELECT pg_database_size('{name}')"))
 
 
+def ask(connection, token, path):
+    """Milliseconds until the whole answer is here, and it."""
+    began = time.perf_counter_ns()
+    connection.request("GET", path, headers={"Authorization": f"Bearer {token}"})
+    reply = connection.getresponse()
+    text = reply.read()
+    ms = (time.perf_counter_ns() - began) / 1e6
+    if reply.status != 200:
+        raise Broken(f"{path}: {reply.status}: {text[:300]!r}")
+    return ms, json.loads(text)
+
+
+def routes(b, table, server, tokens, calls, repeat):
+    """The usage page's requests over HTTP, as its owner sees them."""
+    c = http.client.HTTPConnection("127.0.0.1", server.port, timeout=60)
+    since = time.strftime("created_at_from=%Y-%m-%d", time.gmtime(time.time() - DAYS * 86400))
+    for who in ("many", "few"):
+        deep = calls // 10 * 9 // 10 if who == "many" else 5
+        _, page = ask(c, tokens[who], "/api/v1/usage/apis?limit=50")
+        trace = page["items"][-1]["trace_id"]
+        for what, path in (("a page of 50", "?limit=50"),
+                           ("a deep page of 50", f"?limit=50&offset={deep}"),
+                           ("one call by trace id", f"?trace_id={trace}"),
+                           ("30 days by day", f"/aggregate?by=day&{since}"),
+                           ("30 days by model", f"/aggregate?by=model&{since}"),
+                           ("30 days by key", f"/aggregate?by=key&{since}")):
+            ms = [ask(c, tokens[who], "/api/v1/usage/apis" + path)[0] for _ in range(repeat)]
+            b.report.goal(table, f"GET, {what}: {WHO[who]} ({page['count']:,})", median(ms), "ms",
+                          GOAL_SUMS_MS if "days" in what else GOAL_PAGE_MS,
+                          f"longest {number(max(ms))} ms of {repeat}")
+    c.close()
+
+
 def questions(b, table, url, repeat):
     out = processes.command([b.store, "read", url, f"repeat={repeat}"], 900)
     for r in map(json.loads, out.splitlines()):
@@ -106,8 +141,8 @@ def one_store(b, kind, url, mock, server, name):
     accounts, calls = (QUICK_ACCOUNTS, QUICK_CALLS) if b.quick else (ACCOUNTS, CALLS)
     folder = f"{b.folder}/scale-{kind}"
     table = f"{accounts:,} accounts, {calls:,} calls of {DAYS} days, {kind}"
-    seconds, keys = fill(b, url, folder, accounts, calls)
-    b.report.row(table, "making them", seconds, "s", "in bulk, by SQL")
+    made, keys = fill(b, url, folder, accounts, calls)
+    b.report.row(table, "making them", made["fill_us"] / 1e6, "s", "in bulk, by SQL")
     b.report.row(table, "size of the database", database_size(url, server, name) / MB, "MB",
                  "with its log" if kind == "SQLite" else "without its log")
     with open(f"{folder}/moongate.yaml", "w", encoding="ascii") as f:
@@ -118,12 +153,13 @@ def one_store(b, kind, url, mock, server, name):
                  f"{number(min(ms))} to {number(max(ms))}")
     with Moongate(b.program, options, log=f"{folder}/log") as running:
         memory_rows(b, table, running, keys)
+        routes(b, table, running, made, calls, 5 if b.quick else 20)
     questions(b, table, url, 5 if b.quick else 20)
     proof = json.loads(processes.command([b.store, "verify", url], 900))
     b.report.row(table, "the proof of all books", proof["verify_us"] / 1e6, "s",
                  f"{proof['rows']:,} calls, {proof['applications']:,} applications, "
                  f"{proof['wrong']} findings", "goal: no finding",
-                 "met" if proof["wrong"] == 0 and proof["rows"] == calls + len(keys)
+                 "met" if proof["wrong"] == 0 and proof["rows"] == calls + len(keys) + 1
                  else "MISSED")
 
 

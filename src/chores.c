@@ -19,7 +19,7 @@
 #include <inttypes.h>
 #include <stdlib.h>
 
-enum { SECOND_MS = 1000, MINUTE_MS = 60000, AT_ONCE = 200, SOON_MS = 50 };
+enum { SECOND_MS = 1000, MINUTE_MS = 60000, AT_ONCE = 200, SOON_MS = 50, WATCH_MS = 250 };
 #define DAY_MS INT64_C(86400000)
 
 enum { CHORE_HOLDS, CHORE_GRANTS, CHORE_SESSIONS, CHORE_DAYS, N_CHORES };
@@ -34,6 +34,8 @@ struct chore {
 struct chores {
     struct app *app;
     struct chore list[N_CHORES];
+    struct event *watch; /* looks whether the store is there */
+    bool told_away;
 };
 
 struct chore_job {
@@ -117,10 +119,29 @@ static void on_time(evutil_socket_t fd, short what, void *arg)
     }
 }
 
+/* That the store is away, and that it is back, is said once each, not for every call. */
+static void on_watch(evutil_socket_t fd, short what, void *arg)
+{
+    struct chores *chores = arg;
+    bool away = !store_is_up(chores->app->store);
+    (void)fd;
+    (void)what;
+    if (away == chores->told_away)
+        return;
+    chores->told_away = away;
+    if (away)
+        log_line(LOG_ERROR_LEVEL, "store", "it is away: new calls are refused");
+    else
+        log_line(LOG_WARN_LEVEL, "store", "it is back");
+}
+
 struct chores *chores_new(struct app *app)
 {
+    const struct timeval every = {.tv_usec = WATCH_MS * 1000};
     struct chores *chores = mem_zalloc(sizeof *chores);
     chores->app = app;
+    chores->watch = event_new(app->base, -1, EV_PERSIST, on_watch, chores);
+    event_add(chores->watch, &every);
     for (int i = 0; i < N_CHORES; i++) {
         struct chore *c = &chores->list[i];
         c->chores = chores;
@@ -137,5 +158,6 @@ void chores_free(struct chores *chores)
         return;
     for (int i = 0; i < N_CHORES; i++)
         event_free(chores->list[i].timer);
+    event_free(chores->watch);
     free(chores);
 }

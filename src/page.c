@@ -140,7 +140,7 @@ static void show_ready(struct call *c)
     static const char ready[] = "{\"status\":\"ready\"}";
     if (c->app->draining)
         call_refuse_draining(c);
-    else
+    else /* also while the store is away: our 503 says more than a balancer's, to every replica */
         answer_body(c, 200, "application/json; charset=utf-8", ready, sizeof ready - 1);
 }
 

@@ -151,22 +151,26 @@ static int send_sync(struct postgres_db *p, struct error *e)
     return add_step(p, PQpipelineSync(p->conn), STEP_SYNC, NULL, NULL, e);
 }
 
-/* The session's settings, before a transaction, so that none of them goes with its rollback. */
+/* The session's settings, before a transaction, so that none of them goes with its rollback. What
+ * a transaction that writes looks for has an index, always; a plan that was made while its table
+ * was small, and kept, must not read the whole of it when it has grown. */
 static int send_settings(struct postgres_db *p, struct error *e)
 {
-    char sql[256];
-    bool loose = !p->db.durable;
+    char sql[320];
+    bool loose = !p->db.durable, seeks = p->db.inside ? p->db.mode != DB_READ : p->seeks;
     int wait_ms = p->db.wait_ms > 0 ? p->db.wait_ms : 1;
-    if (p->wait_ms == wait_ms && p->loose == loose)
+    if (p->wait_ms == wait_ms && p->loose == loose && p->seeks == seeks)
         return 0;
     snprintf(sql, sizeof sql,
              "SELECT set_config('lock_timeout', '%d', false),"
              " set_config('statement_timeout', '%d', false),"
-             " set_config('synchronous_commit', '%s', false)",
-             wait_ms, wait_ms + STATEMENT_MS, loose ? "off" : p->synchronous);
+             " set_config('synchronous_commit', '%s', false),"
+             " set_config('enable_seqscan', '%s', false)",
+             wait_ms, wait_ms + STATEMENT_MS, loose ? "off" : p->synchronous, seeks ? "off" : "on");
     int rc = send_text(p, STEP_SETTINGS, sql, NULL, e);
     p->next_wait_ms = wait_ms;
     p->next_loose = loose;
+    p->next_seeks = seeks;
     return rc ? rc : send_sync(p, e);
 }
 
@@ -260,6 +264,7 @@ static void note_success(struct postgres_db *p, const struct step *s, PGresult *
     case STEP_SETTINGS:
         p->wait_ms = p->next_wait_ms;
         p->loose = p->next_loose;
+        p->seeks = p->next_seeks;
         break;
     case STEP_BEGIN:
         p->begun = true;

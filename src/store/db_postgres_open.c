@@ -200,7 +200,7 @@ void postgres_shut(struct db *d)
     struct postgres_db *p = postgres_of(d);
     PQfinish(p->conn);
     p->conn = NULL;
-    p->begun = p->patient = p->loose = false;
+    p->begun = p->patient = p->loose = p->seeks = false;
     p->wait_ms = 0;
 }
 

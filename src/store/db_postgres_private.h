@@ -41,6 +41,7 @@ struct postgres_db {
     bool patient;         /* no deadline: a migration */
     int wait_ms, next_wait_ms;
     bool loose, next_loose; /* what the session is set to, and what goes with this pipeline */
+    bool seeks, next_seeks; /* plans do not read whole tables */
     struct step steps[POSTGRES_STEPS];
     size_t n_steps;
 };

@@ -336,12 +336,34 @@ static void a_flood_of_strangers_frees_nobody_who_waits(void **state)
     lockout_free(l);
 }
 
+static void the_cookie_of_a_login_under_way_is_another(void **state)
+{
+    char token[SESSION_TOKEN_CHARS + 1], out[SESSION_TOKEN_CHARS + 1];
+    struct buf b;
+    (void)state;
+    session_token_make(token);
+    buf_init(&b, 512);
+    session_login_cookie(&b, token, true, 600);
+    assert_memory_equal(b.data, "__Host-moongate_login=", 22);
+    assert_non_null(strstr(b.data, "; Path=/; Max-Age=600; HttpOnly; SameSite=Lax; Secure"));
+    b.data[22 + SESSION_TOKEN_CHARS] = '\0'; /* as a browser sends it */
+    assert_true(session_login_cookie_read(b.data, true, out));
+    assert_string_equal(out, token);
+    assert_false(session_login_cookie_read(b.data, false, out));
+    assert_false(session_cookie_read(b.data, true, out));
+    buf_reset(&b);
+    session_login_cookie_end(&b, false);
+    assert_string_equal(b.data, "moongate_login=; Path=/; Max-Age=0; HttpOnly; SameSite=Lax");
+    buf_done(&b);
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(a_token_is_new_each_time_and_kept_as_its_hash),
         cmocka_unit_test(a_cookie_is_for_this_site_alone),
         cmocka_unit_test(the_token_is_found_among_other_cookies),
+        cmocka_unit_test(the_cookie_of_a_login_under_way_is_another),
         cmocka_unit_test(the_token_against_cross_site_requests_is_bound_to_the_session),
         cmocka_unit_test(a_session_ends_by_being_idle_and_by_its_age),
         cmocka_unit_test(addresses_of_one_person_have_one_identity),

@@ -337,6 +337,23 @@ static void a_link_is_good_once_for_its_kind_and_time(void **state)
     must(store_link_take(s, "o2", "oidc", NOW, &x, &e), &e);
 }
 
+static void a_link_is_looked_at_without_taking_it(void **state)
+{
+    struct people *p = *state;
+    struct store *s = p->s;
+    struct store_link x;
+    struct error e;
+    add_link(s, "i1", "invite", 0);
+    assert_int_equal(store_link_get(s, "i1", "reset", NOW, &x, &e), ERR_NOT_FOUND);
+    assert_int_equal(store_link_get(s, "i1", "invite", NOW + 10, &x, &e), ERR_NOT_FOUND);
+    for (int i = 0; i < 2; i++) {
+        must(store_link_get(s, "i1", "invite", NOW + 9, &x, &e), &e);
+        assert_string_equal(x.kind, "invite");
+    }
+    must(store_link_take(s, "i1", "invite", NOW, &x, &e), &e);
+    assert_int_equal(store_link_get(s, "i1", "invite", NOW, &x, &e), ERR_NOT_FOUND);
+}
+
 static int take_link(struct store *s, int racer, void *arg, struct error *e)
 {
     struct store_link x;
@@ -386,6 +403,7 @@ int main(void)
         PEOPLE_TEST(a_session_comes_with_its_account),
         PEOPLE_TEST(sessions_end_alone_or_all_but_one),
         PEOPLE_TEST(a_link_is_good_once_for_its_kind_and_time),
+        PEOPLE_TEST(a_link_is_looked_at_without_taking_it),
         PEOPLE_TEST(of_many_who_take_a_link_at_once_one_gets_it),
         PEOPLE_TEST(the_sweep_takes_what_is_over_alone),
     };
