@@ -50,14 +50,15 @@ export class Balancer {
   }
 }
 
-// A reset on one side is a reset on the other; an end goes on as an end.
+// An end on one side goes on as an end to the other; all else that ends one ends both. (Not by
+// resetAndDestroy: after an end() it leaks the socket, and Node 20 then never exits.)
 function join(a, b) {
   for (const [one, other] of [
     [a, b],
     [b, a],
   ]) {
     one.pipe(other);
-    one.on('error', () => other.resetAndDestroy());
+    one.on('error', () => other.destroy());
     one.on('close', () => {
       if (!one.readableEnded) other.destroy();
     });
