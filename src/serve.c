@@ -20,6 +20,7 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <sys/prctl.h>
 #include <sys/resource.h>
 #include <unistd.h>
 
@@ -122,6 +123,12 @@ static void tell_progress(void *arg, const char *what, int percent)
         return;
     s->told_ms = now;
     fprintf(stderr, "moongate: %s, %d %%\n", what, percent);
+}
+
+/* A core would hold keys and passwords. */
+static void refuse_cores(void)
+{
+    prctl(PR_SET_DUMPABLE, 0);
 }
 
 static void raise_descriptor_limit(void)
@@ -439,6 +446,7 @@ static int open_all(struct server *s, struct error *e)
     app->on_idle = on_idle;
     app->metrics = metrics_new();
     raise_descriptor_limit();
+    refuse_cores();
     int rc = pages_open(embed_pages, (size_t)(embed_pages_end - embed_pages), &app->pages, e);
     if (rc == 0)
         rc = read_snapshot(s, &app->snapshot, e);

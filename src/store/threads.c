@@ -27,6 +27,7 @@
 enum {
     GROUP_JOBS = 128,
     TRIES = 5,           /* of a job that another process locks out */
+    LOCK_WAITS = 4,      /* of an operation on the books, one a try (ledger.c) */
     PAUSE_MS = 20,       /* before the first retry; it doubles */
     PAUSE_MAX_MS = 1000, /* and how often a store that is away is looked for */
     CLOSE_MS = 5000      /* how long the end waits for a store that is away */
@@ -410,6 +411,8 @@ static int start(struct store_threads *t, struct worker *w, const char *url, boo
     w->durable = durable;
     atomic_store(&w->up, true);
     int rc = store_open_url(url, &o, &w->store, e);
+    if (rc == 0) /* so that all tries together take no longer than a client is patient */
+        store_set_wait(w->store, t->patience_ms / LOCK_WAITS);
     if (rc == 0)
         rc = mailbox_open(sizeof(struct store_job *), queue, &w->jobs, e);
     if (rc)
