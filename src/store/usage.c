@@ -202,7 +202,11 @@ static int page_of_day(struct store *s, const struct plan *p, int64_t day, int64
     start_rows(&q, day, &p->scope);
     if (before)
         usage_sql_arg(&q, " AND id < ", before);
-    usage_sql_arg(&q, " ORDER BY id DESC LIMIT ", limit);
+    /* Of one trace id there is one row; an order would lead PostgreSQL through all that are in it.
+     */
+    if (!*p->scope.filter->trace_id)
+        usage_sql_adds(&q, " ORDER BY id DESC");
+    usage_sql_arg(&q, " LIMIT ", limit);
     usage_sql_arg(&q, " OFFSET ", offset);
     int rc = usage_sql_run(&q, s, e);
     for (size_t i = 0; rc == 0 && i < q.query.rows.n; i++)
