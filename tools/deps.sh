@@ -4,7 +4,7 @@
 set -eu
 
 build="gcc cmake ninja-build pkg-config curl ca-certificates libcurl4-openssl-dev libevent-dev libhiredis-dev libpcre2-dev libpq-dev libsodium-dev libsqlite3-dev libssl-dev libyaml-dev"
-test="libcmocka-dev openssl postgresql redis-server sqlite3"
+test="libcmocka-dev nginx-light openssl postgresql redis-server sqlite3"
 check="clang clang-format libclang-rt-14-dev libcmocka-dev git python3"
 bench="wrk nginx-light postgresql python3"
 browser="chromium fonts-noto-cjk"

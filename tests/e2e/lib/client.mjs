@@ -1,6 +1,7 @@
 // An HTTP client that shows every byte and hands each answer to the contract. One connection a
 // call, so that a test knows when the server sees it close.
 import http from 'node:http';
+import https from 'node:https';
 import { checkAnswer, splitEvents } from './contract.mjs';
 
 function encode(body) {
@@ -9,7 +10,7 @@ function encode(body) {
 }
 
 // Resolves with the answer once its head is there. `answer.end` is a promise of the whole.
-export function open(origin, method, path, { key, headers = {}, body, signal, agent } = {}) {
+export function open(origin, method, path, { key, headers = {}, body, signal, agent, ...connection } = {}) {
   const payload = encode(body);
   const sent = { ...headers };
   if (key !== undefined) sent.authorization ??= `Bearer ${key}`;
@@ -18,7 +19,8 @@ export function open(origin, method, path, { key, headers = {}, body, signal, ag
     if (!sent['transfer-encoding']) sent['content-length'] ??= Buffer.byteLength(payload);
   }
   return new Promise((resolve, reject) => {
-    const request = http.request(origin, {
+    const request = (origin.startsWith('https:') ? https : http).request(origin, {
+      ...connection, // ca, localAddress
       path,
       method,
       headers: sent,

@@ -58,8 +58,8 @@ class Process {
   }
 
   async listening() {
-    await until(() => / listening on http:/.test(this.log) || this.ended, 'the listening line');
-    const found = /moongate (\S+) listening on (http:\/\/[\d.]+:\d+)/.exec(this.log);
+    await until(() => / listening on https?:/.test(this.log) || this.ended, 'the listening line');
+    const found = /moongate (\S+) listening on (https?:\/\/[\d.]+:\d+)/.exec(this.log);
     assert.ok(found, `the program did not start:\n${this.log}`);
     [, this.version, this.origin] = found;
     this.port = Number(new URL(this.origin).port);
@@ -104,7 +104,7 @@ export class Server {
     this.version = first.version;
     if (count > 1) this.balancer ??= await Balancer.start(() => this.processes.map((p) => p.port));
     this.port = this.balancer?.port ?? first.port;
-    this.origin = `http://127.0.0.1:${this.port}`;
+    this.origin = `${new URL(first.origin).protocol}//127.0.0.1:${this.port}`;
   }
 
   /** What a test does to `the` process is done to all of them. */

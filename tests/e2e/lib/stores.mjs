@@ -21,7 +21,7 @@ export const isReplicated = store === 'replicas';
 // say something else. The rest must hold whatever process answers.
 const ofOneProcess = {
   'concurrency.test.mjs': 'the batch, the queue and the fairness of one engine',
-  'docs.test.mjs': 'starts no server',
+  'docs.test.mjs': 'what is written, not what answers',
   'lifecycle.test.mjs': 'starting, reloading and stopping of a process',
   'lockout.test.mjs': 'tries at a log-in are counted by a process',
   'upstream-backpressure.test.mjs': "a process' memory; the balancer has buffers of its own",
