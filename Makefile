@@ -6,6 +6,7 @@
 #   make check    format, arrows between rooms, banned functions, warnings with gcc and clang
 #   make bench    measure; prints tables with the machine's name
 #   make soak     faults at random for SOAK_SECONDS=600; checks memory, descriptors, books
+#   make screenshots  pictures of the console's pages, into docs/screenshots
 #   make fuzz     fuzz every target (FUZZ_SECONDS=60 each)
 #   make format   clang-format over the tree
 #   make install  program, systemd unit, example configuration into PREFIX (default /usr/local)
@@ -57,6 +58,12 @@ bench: build
 soak: build
 	@tools/deps.sh soak
 	@python3 bench/soak.py --seconds $(SOAK_SECONDS)
+
+screenshots: build
+	@tools/deps.sh test browser
+	@for folder in e2e browser; do (cd tests/$$folder && npm ci --loglevel=error) || exit; done
+	@node tools/screenshots.mjs
+.PHONY: screenshots
 
 fuzz:
 	@tools/deps.sh build check

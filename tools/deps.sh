@@ -1,5 +1,5 @@
 #!/bin/sh
-# Installs what is missing for the named purposes (build test check bench soak) from Debian's
+# Installs what is missing for the named purposes (build test browser check bench soak) from Debian's
 # packages; says nothing when all is there.
 set -eu
 
@@ -7,6 +7,7 @@ build="gcc cmake ninja-build pkg-config curl ca-certificates libcurl4-openssl-de
 test="libcmocka-dev nginx-light openssl postgresql redis-server sqlite3"
 check="clang clang-format libclang-rt-14-dev libcmocka-dev git python3"
 bench="wrk nginx-light postgresql python3"
+browser="chromium fonts-noto-cjk"
 
 # The console's pages are built with Node.js, from wherever it comes.
 node=""
@@ -18,6 +19,7 @@ for purpose in "$@"; do
     case $purpose in
     build) want="$want $build $node" ;;
     test) want="$want $test $node" ;;
+    browser) want="$want $browser $node" ;;
     check) want="$want $check" ;;
     bench) want="$want $bench" ;;
     soak) want="$want python3" ;;

@@ -173,13 +173,13 @@ export interface RunningCall {
   model: string
   backend: string | null
   key_id: number
+  key_name: string
   account_id: number
   route: string
   stream: boolean
-  started_at: string
+  age_ms: number
   phase: string
   prompt_tokens: number
-  completion_tokens: number
 }
 
 export interface Totals extends Sum {

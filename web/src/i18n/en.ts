@@ -368,4 +368,11 @@ export default {
   'grant.kind.expiry': 'expired',
   'message.long': 'A long text of {n} characters.',
   'message.edit': 'Edit',
+  'phase.reading': 'reading',
+  'phase.admitting': 'checking',
+  'phase.waiting': 'waiting',
+  'phase.thinking': 'preparing',
+  'phase.replying': 'replying',
+  'phase.settling': 'settling',
+  'phase.ending': 'ending',
 }

@@ -368,4 +368,11 @@ export default {
   'grant.kind.expiry': '到期收回',
   'message.long': '长文，共 {n} 个字符。',
   'message.edit': '编辑',
+  'phase.reading': '读取中',
+  'phase.admitting': '检查中',
+  'phase.waiting': '等待中',
+  'phase.thinking': '准备中',
+  'phase.replying': '回复中',
+  'phase.settling': '结算中',
+  'phase.ending': '结束中',
 } satisfies Texts

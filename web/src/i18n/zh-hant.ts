@@ -368,4 +368,11 @@ export default {
   'grant.kind.expiry': '到期收回',
   'message.long': '長文，共 {n} 個字元。',
   'message.edit': '編輯',
+  'phase.reading': '讀取中',
+  'phase.admitting': '檢查中',
+  'phase.waiting': '等待中',
+  'phase.thinking': '準備中',
+  'phase.replying': '回覆中',
+  'phase.settling': '結算中',
+  'phase.ending': '結束中',
 } satisfies Texts
