@@ -55,9 +55,9 @@ struct metrics_now {
     int engine_running, engine_waiting, engine_capacity;
     const struct metrics_source *sources;
     size_t n_sources;
-    bool store_up;     /* the store answers */
-    size_t store_kept; /* settlements that wait for it to come back */
-    bool limits_shared, limits_reached; /* there is a Redis for limits; it answers */
+    bool store_up;                          /* the store answers */
+    size_t store_kept;                      /* settlements that wait for it to come back */
+    bool limits_shared, limits_reached;     /* there is a Redis for limits; it answers */
     uint64_t limits_away, limits_unsettled; /* calls decided without it; settles it did not get */
 };
 void metrics_write(const struct metrics *m, const struct metrics_now *now, struct buf *b);

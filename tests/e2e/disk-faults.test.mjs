@@ -29,7 +29,7 @@ describe('a disk that fails', { skip: isShared && 'SQLite alone' }, () => {
       backends: { up: { upstream } },
       model: plain,
       limits: { call_timeout: '2s', key_cache: 0 },
-      store: { patience: '300ms' },
+      store: { patience: '1s' },
       quota: { hold_margin: '1s' },
     });
     const server = await Server.start({ config, data: (template = folder()) });
@@ -61,7 +61,7 @@ describe('a disk that fails', { skip: isShared && 'SQLite alone' }, () => {
   }
 
   /** A folder, as it was left or new, and what is looked at in it once the disk is good again. */
-  async function struck(fault, fresh, work) {
+  async function struck(fault, fresh, work, { unsure = false } = {}) {
     const data = folder();
     const count = join(data, 'count');
     const told = new Told();
@@ -80,14 +80,13 @@ describe('a disk that fails', { skip: isShared && 'SQLite alone' }, () => {
       server = await Server.start({ config, data });
       const said = await proof(server);
       assert.equal(said.holds, 0);
-      const rows = await compare(server, told, plain);
+      const rows = await compare(server, told, plain, { unsure });
       if (!fresh) {
         const charged = [...rows.values()].reduce((sum, row) => sum + row.charged_micros, 0);
         assert.equal(await balanceOf(server, key), GRANT - charged);
-        assert.equal((await server.chat(key, hello)).status, 200);
-      } else {
-        assert.equal((await server.chat(await keyWith(server, GRANT), hello)).status, 200);
       }
+      const good = fresh ? await keyWith(server, GRANT) : key;
+      await until(async () => (await server.chat(good, hello)).status === 200, 'a good answer');
       await server.stop();
       return n;
     } catch (error) {
@@ -146,6 +145,8 @@ describe('a disk that fails', { skip: isShared && 'SQLite alone' }, () => {
     });
   }
 
+  // Where the disk never comes back for this process, a commit whose last sync failed may be found
+  // written afterwards, and nothing could be written any more that takes it back.
   it('for good refuses calls with 503 and loses nothing', async (t) => {
     const last = await inTurn(async (n) => {
       const writes = await struck(String(n), false, async (server, told) => {
@@ -154,7 +155,7 @@ describe('a disk that fails', { skip: isShared && 'SQLite alone' }, () => {
         told.note(answer);
         assert.ok([200, 503].includes(answer.status), answer.text);
         if (answer.status === 503) assert.match(answer.headers['retry-after'], /^[1-9]/);
-      });
+      }, { unsure: true });
       return writes !== null && writes < n;
     });
     t.diagnostic(`${last} writes`);

@@ -17,7 +17,7 @@ import { isShared } from './lib/stores.mjs';
 const GRANT = 100_000_000;
 const kimi = '/kimi/chat/completions';
 const config = pricedConfig(plain, {
-  limits: { call_timeout: '20s', drain: '10m' },
+  limits: { call_timeout: '10m', drain: '10m' },
   store: { patience: '2s' },
   quota: { hold_margin: '1s' },
 });

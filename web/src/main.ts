@@ -2,8 +2,9 @@ import { createApp } from 'vue'
 import App from './App.vue'
 import { startLanguage } from './i18n'
 import { router } from './router'
-import { open } from './state/session'
+import { opened } from './state/session'
 import './styles/base.css'
 
-await Promise.all([open(), startLanguage()])
+void opened()
+await startLanguage()
 createApp(App).use(router).mount('#app')

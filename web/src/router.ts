@@ -2,7 +2,7 @@
 // so that they are never part of a request.
 import { createRouter, createWebHistory, type RouteLocationNormalized, type RouteLocationRaw } from 'vue-router'
 import PlaygroundPage from './pages/PlaygroundPage.vue'
-import { isAdmin, session } from './state/session'
+import { isAdmin, opened, session } from './state/session'
 
 declare module 'vue-router' {
   interface RouteMeta {
@@ -42,9 +42,10 @@ function fromMail(to: RouteLocationNormalized): RouteLocationRaw | null {
   return page && token ? { path: `/${page}`, hash: `#${token}`, replace: true } : null
 }
 
-router.beforeEach((to) => {
+router.beforeEach(async (to) => {
   const link = fromMail(to)
   if (link) return link
+  if (to.name !== 'playground' && to.name !== 'start') await opened()
   const wants = to.matched.map((r) => r.meta.for).find(Boolean)
   if (session.me?.must_change_password && to.path !== '/account') return { path: '/account' }
   if (wants && !session.me) return { path: '/login', query: { next: to.fullPath } }

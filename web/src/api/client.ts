@@ -20,13 +20,19 @@ interface FaultBody {
 
 const text = (value: unknown) => (typeof value === 'string' ? value : null)
 
+/** For an answer that is none of ours: a proxy's page, say. */
+function codeOf(status: number): string {
+  if (status === 504) return 'timeout'
+  return status >= 500 ? 'api_error' : 'unreadable'
+}
+
 /** The error that an answer's body tells; any body will do. */
 export function faultOf(status: number, headers: Headers, body: unknown): Fault {
   const b = (typeof body === 'object' && body !== null ? body : {}) as FaultBody
   const retry = Number(headers.get('retry-after'))
   return new Fault(
     status,
-    text(b.error?.code) ?? 'unreadable',
+    text(b.error?.code) ?? codeOf(status),
     text(b.error?.message) ?? '',
     text(b.error?.param),
     text(b.trace_id) ?? headers.get('x-trace-id'),

@@ -366,4 +366,6 @@ export default {
   'grant.kind.admin': 'by an administrator',
   'grant.kind.command': 'from the command line',
   'grant.kind.expiry': 'expired',
+  'message.long': 'A long text of {n} characters.',
+  'message.edit': 'Edit',
 }

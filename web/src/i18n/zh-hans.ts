@@ -366,4 +366,6 @@ export default {
   'grant.kind.admin': '由管理员给予',
   'grant.kind.command': '由命令行给予',
   'grant.kind.expiry': '到期收回',
+  'message.long': '长文，共 {n} 个字符。',
+  'message.edit': '编辑',
 } satisfies Texts

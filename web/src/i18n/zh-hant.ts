@@ -366,4 +366,6 @@ export default {
   'grant.kind.admin': '由管理員給予',
   'grant.kind.command': '由命令列給予',
   'grant.kind.expiry': '到期收回',
+  'message.long': '長文，共 {n} 個字元。',
+  'message.edit': '編輯',
 } satisfies Texts

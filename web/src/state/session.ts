@@ -4,6 +4,8 @@ import { api, hooks } from '../api/client'
 import type { Me, Settings, Status } from '../api/types'
 
 export const session = reactive({
+  /** Whether it is known yet. */
+  ready: false,
   me: null as Me | null,
   settings: null as Settings | null,
   status: null as Status | null,
@@ -37,14 +39,18 @@ export async function refresh(): Promise<void> {
   else leave()
 }
 
-/** At the start of the page. Without its endpoints the console still shows the playground. */
-export async function open(): Promise<void> {
+/** At the start of the page; what needs an account waits for it. Without its endpoints the console still shows the playground. */
+async function open(): Promise<void> {
   api<Status>('GET', 'status').then(
     (status) => (session.status = status),
     () => (session.status = null),
   )
   await refresh().catch(() => {})
+  session.ready = true
 }
+
+let opening: Promise<void> | null = null
+export const opened = (): Promise<void> => (opening ??= open())
 
 export async function logOut(everywhere = false): Promise<void> {
   if (everywhere) await api('POST', 'log-out-everywhere', {})
