@@ -152,7 +152,7 @@ describe('hostile content', () => {
         '/': [],
         '/keys': [name],
         '/usage': [name, model],
-        [`/usage/${json.items[0].id}`]: [name, model],
+        [`/usage/${json.items.find((call) => call.model === model).id}`]: [name, model],
         '/account': [],
         '/admin/accounts': [name],
         [`/admin/accounts/${ann.id}`]: [name],
@@ -225,11 +225,13 @@ describe('hostile content', () => {
       assert.equal(await long(page), parts.join(''));
       await unharmed(page, 'the long reply');
       await button(reply(page), 'Add to the messages and go on').click();
-      assert.equal(
-        (await page.getByLabel('Content of message 2').inputValue()).length,
-        parts.join('').length,
-      );
+      await page.getByText('A long text of', { exact: false }).waitFor();
       await page.getByLabel('Content of message 3').fill('short');
+      stage.upstream.play(says({ content: ['Read.'] }));
+      await people.tryIt(page);
+      await people.untilDone(page);
+      await reply(page).getByText('Read.', { exact: true }).waitFor();
+      assert.equal(stage.upstream.chats.at(-1).body.messages[1].content, parts.join(''));
       for (const id of ['python', 'java', 'c'])
         assert.ok((await people.codeOf(page, id)).length > MEGABYTE);
       await page.getByRole('link', { name: 'Getting started' }).first().click();
