@@ -1,5 +1,5 @@
 #!/bin/sh
-# Installs what is missing for the named purposes (build test browser check bench soak) from Debian's
+# Installs what is missing for the named purposes (build test browser snippets check bench soak) from Debian's
 # packages; says nothing when all is there.
 set -eu
 
@@ -8,6 +8,7 @@ test="libcmocka-dev nginx-light openssl postgresql redis-server sqlite3"
 check="clang clang-format libclang-rt-14-dev libcmocka-dev git python3"
 bench="wrk nginx-light postgresql python3"
 browser="chromium fonts-noto-cjk"
+snippets="php-cli php-curl python3 python3-venv"
 
 # The console's pages are built with Node.js, from wherever it comes.
 node=""
@@ -20,6 +21,7 @@ for purpose in "$@"; do
     build) want="$want $build $node" ;;
     test) want="$want $test $node" ;;
     browser) want="$want $browser $node" ;;
+    snippets) want="$want $snippets" ;;
     check) want="$want $check" ;;
     bench) want="$want $bench" ;;
     soak) want="$want python3" ;;
