@@ -6,6 +6,7 @@ import { join } from 'node:path';
 import { describe, it } from 'node:test';
 import { Browser, account, password, someone } from './lib/console.mjs';
 import { Server, hello } from './lib/server.mjs';
+import { contentOf, isShared } from './lib/stores.mjs';
 
 /** Every file below a folder, as bytes. */
 function* files(folder) {
@@ -83,6 +84,7 @@ describe('secrets', () => {
       await server.exit;
       const core = existsSync(join(server.data, 'core'));
       const left = [...files(server.data)];
+      if (isShared) left.push(...(await contentOf(server.data)));
       const log = server.log;
       await server.kill();
       assert.ok(!core, 'a core was left');
