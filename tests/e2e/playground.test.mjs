@@ -3,6 +3,7 @@ import assert from 'node:assert/strict';
 import { after, before, describe, it } from 'node:test';
 import { someone } from './lib/console.mjs';
 import { Server, endless, hello, until } from './lib/server.mjs';
+import { alone } from './lib/stores.mjs';
 
 const chat = '/console/api/chat/completions';
 
@@ -69,7 +70,7 @@ describe('the playground', () => {
     assert.equal(unknown.json.error.code, 'bad_request');
   });
 
-  it('shows an administrator what runs, who may end it', async () => {
+  it('shows an administrator what runs, who may end it', alone, async () => {
     const running = ask(ann, { ...endless(1500), stream: true });
     const call = await until(async () => {
       const { json } = await root.get('/console/api/admin/calls');
@@ -93,7 +94,7 @@ describe('the playground', () => {
     assert.ok(row.deducted_amount > 0, 'what was sent is paid for');
   });
 
-  it('tells what the place is, what it serves and how its backends are', async () => {
+  it('tells what the place is, what it serves and how its backends are', alone, async () => {
     const { json: status } = await ann.get('/console/api/status');
     assert.equal(status.version, server.version);
     assert.equal(status.demonstration, true);

@@ -253,7 +253,7 @@ static void keys_of_the_first_release_belong_to_the_operator_afterwards(void **s
         "m", "5",
         "6", "7",
         "8", "1",
-        "-1"};
+        "0"}; /* and have no quota */
     for (size_t i = 0; i < sizeof first / sizeof first[0]; i++)
         assert_string_equal(db_text(&q.rows, 0, i), first[i]);
     assert_string_equal(db_text(&q.rows, 0, 11), "kimi");

@@ -11,6 +11,7 @@ const script = fileURLToPath(new URL('../../../tools/postgres.sh', import.meta.u
 export class Postgres {
   static async start() {
     const postgres = new Postgres();
+    postgres.made = 0;
     postgres.folder = mkdtempSync(join(tmpdir(), 'moongate-pg-'));
     await postgres.#control('start');
     await postgres.sql('CREATE DATABASE books');
@@ -26,6 +27,14 @@ export class Postgres {
     });
   }
 
+  /** The address of a database that is new. */
+  async fresh() {
+    const name = `fresh_${++this.made}`;
+    await this.sql(`CREATE DATABASE ${name}`);
+    return addressOf(name, this.folder);
+  }
+
+  /** The lines of the answer; `database` is a name or an address. */
   sql(text, database = 'postgres') {
     return sql(text, database, this.folder);
   }
