@@ -6,6 +6,9 @@ interface Reference {
 
 export {}
 
+// Its zod would find out by trial whether the page's policy allows eval.
+Object.assign(globalThis, { __zod_globalConfig: { jitless: true } })
+
 const address = __SCALAR__
 const { createApiReference } = (await import(/* @vite-ignore */ address)) as Reference
 createApiReference('#reference', {
