@@ -41,7 +41,7 @@ describe('two accounts', () => {
         for (const path of ['/keys', '/usage', '/']) {
           await theirs.goto(path);
           await theirs.getByText('bob@example.org').waitFor();
-          await theirs.waitForLoadState('networkidle');
+          await other.quiet();
           const html = await theirs.content();
           assert.ok(!html.includes('ann'), `${path} shows something of the other account`);
           assert.ok(!html.includes(ann.key.prefix), path);
@@ -76,7 +76,7 @@ describe('two accounts', () => {
         await people.logIn(page, 'bob@example.org');
         await page.waitForURL((url) => url.pathname === '/');
         await page.getByText('bob@example.org').waitFor();
-        await page.waitForLoadState('networkidle');
+        await person.quiet();
         assert.equal(await page.getByLabel('Content of message 1').inputValue(), 'Hello');
         assert.ok(!(await page.content()).includes('of ann'));
         await page.goBack();
@@ -118,7 +118,7 @@ describe('two accounts', () => {
       await page.waitForURL((url) => url.pathname === '/');
       await page.getByRole('link', { name: 'Keys', exact: true }).first().click();
       await page.getByRole('heading', { name: 'Keys', level: 1 }).waitFor();
-      await page.waitForLoadState('networkidle');
+      await person.quiet();
       await person.context.clearCookies();
       await page.getByRole('link', { name: 'Usage', exact: true }).click();
       await page.waitForURL('**/login?next=/usage');

@@ -146,7 +146,7 @@ describe('hostile content', () => {
 
   it(
     'in names stays text on every page that shows them',
-    visit(stage, asRoot(), async (page) => {
+    visit(stage, asRoot(), async (page, person) => {
       const { json } = await root.get('/console/api/usage');
       const texts = {
         '/': [],
@@ -160,7 +160,7 @@ describe('hostile content', () => {
       };
       for (const [path, shown] of Object.entries(texts)) {
         await page.goto(path);
-        await complete(page);
+        await complete(person);
         for (const text of shown)
           await page
             .getByRole('main')

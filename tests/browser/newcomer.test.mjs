@@ -87,6 +87,18 @@ describe('a newcomer', () => {
   );
 
   it(
+    'is led from the first page of the guide to a key',
+    visit(stage, {}, async (page) => {
+      await page.goto('/start');
+      await page.getByRole('link', { name: 'Acquire' }).click();
+      await page.waitForURL('**/sign-up?**');
+      await people.signUp(page, 'guided@example.org');
+      await people.takeKey(page, 'Your first key');
+      assert.equal(new URL(page.url()).pathname, '/');
+    }),
+  );
+
+  it(
     'logs in on the way and is back where it was',
     visit(stage, {}, async (page) => {
       await page.goto('/usage');

@@ -32,11 +32,11 @@ describe('the weight of the console', () => {
 
   it(
     'the playground has less than 200 KB of compressed script, the code beside it included',
-    visit(stage, {}, async (page) => {
+    visit(stage, {}, async (page, person) => {
       const all = await transferred(page, async () => {
         await page.goto('/');
         await page.locator('#code-panel-curl').waitFor();
-        await page.waitForLoadState('networkidle');
+        await person.quiet();
       });
       const scripts = all.filter((one) => one.type === 'Script');
       assert.ok(scripts.length > 0);
@@ -54,17 +54,17 @@ describe('the weight of the console', () => {
 
   it(
     'files with hashed names come from the cache the second time, and the policy is strict',
-    visit(stage, {}, async (page) => {
+    visit(stage, {}, async (page, person) => {
       const answer = await page.goto('/');
       const policy = await answer.headerValue('content-security-policy');
       assert.ok(!/unsafe|\*|https?:/.test(policy), policy);
       assert.match(policy, /frame-ancestors 'none'/);
-      await page.waitForLoadState('networkidle');
+      await person.quiet();
       const asked = [];
       page.on('request', (request) => asked.push(request));
       await page.goto('/start');
       await page.goto('/');
-      await page.waitForLoadState('networkidle');
+      await person.quiet();
       for (const request of asked.filter((r) => r.url().includes('/assets/'))) {
         const response = await request.response();
         if (!response) continue;
@@ -75,14 +75,14 @@ describe('the weight of the console', () => {
 
   it(
     'the API reference shows this description without asking anybody else',
-    visit(stage, {}, async (page) => {
+    visit(stage, {}, async (page, person) => {
       const all = await transferred(page, async () => {
         await page.goto('/docs');
         await page
           .getByRole('heading', { name: /moongate|Kimi/i })
           .first()
           .waitFor();
-        await page.waitForLoadState('networkidle');
+        await person.quiet();
       });
       await page.getByText('/kimi/chat/completions').first().waitFor();
       console.log(`/docs: ${sum(all)} bytes in all`);

@@ -5,6 +5,7 @@ import assert from 'node:assert/strict';
 import { mkdirSync } from 'node:fs';
 import { join } from 'node:path';
 import { chromium } from 'playwright-core';
+import { until } from '../../e2e/lib/server.mjs';
 
 const program = process.env.CHROMIUM ?? '/usr/bin/chromium';
 const PATIENCE_MS = 20_000;
@@ -32,6 +33,7 @@ export const startChromium = () =>
 export class Person {
   #context;
   #failures = new Set();
+  #underWay = new Set();
 
   /** browser: an e2e Browser whose session is taken over; mayFail: statuses that are part of it. */
   static async enter(chromium, server, options = {}) {
@@ -86,7 +88,10 @@ export class Person {
       this.problems.push(`console: ${message.text()} (${message.location().url})`);
     });
     this.#context.on('weberror', (error) => this.problems.push(`exception: ${error.error()}`));
+    for (const end of ['requestfinished', 'requestfailed'])
+      this.#context.on(end, (request) => this.#underWay.delete(request));
     this.#context.on('request', (request) => {
+      this.#underWay.add(request);
       const url = request.url();
       if (
         !url.startsWith(`${this.server.origin}/`) &&
@@ -95,6 +100,17 @@ export class Person {
       )
         this.problems.push(`a request to ${url}`);
     });
+  }
+
+  /** Waits until nothing is under way and two frames have been painted since. */
+  quiet(page = this.page) {
+    return until(async () => {
+      if (this.#underWay.size > 0) return false;
+      await page.evaluate(
+        () => new Promise((resolve) => requestAnimationFrame(() => requestAnimationFrame(resolve))),
+      );
+      return this.#underWay.size === 0;
+    }, 'the page to be quiet');
   }
 
   copied(page = this.page) {

@@ -25,10 +25,10 @@ export const pages = [
   { name: 'calls now', path: () => '/admin/calls', admin: true },
 ];
 
-/** What a page shows when it is complete: nothing is loading any more. */
-export async function complete(page) {
-  await page.getByRole('heading', { level: 1 }).waitFor();
-  await page.waitForLoadState('networkidle');
+/** Waits until the page has all that it asked for, and has shown it. */
+export async function complete(person) {
+  await person.page.getByRole('heading', { level: 1 }).waitFor();
+  await person.quiet();
 }
 
 const keysOf = (count) =>
