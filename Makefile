@@ -3,6 +3,7 @@
 #   make run      build, start on 127.0.0.1:8080, print an address, a key and a curl line
 #   make test     unit tests under sanitizers, end-to-end tests against both builds and on each
 #                 store: SQLite, PostgreSQL, two replicas; the console in Chromium
+#   make faults   the disk fails at each of its writes in turn (about ten minutes)
 #   make check    format, arrows between rooms, banned functions, warnings with gcc and clang
 #   make bench    measure; prints tables with the machine's name
 #   make soak     faults at random for SOAK_SECONDS=600; checks memory, descriptors, books
@@ -45,14 +46,19 @@ browser: build
 	@tools/browser.sh build/moongate
 .PHONY: browser
 
-# Under sanitizers the random and exhaustive ones take samples: the release build did them all.
+# The disk fails at samples of its writes here, and at every one in `make faults`.
 test: unit build
-	@tools/e2e.sh build/moongate sqlite
+	@MOONGATE_TEST_STRIDE=7 tools/e2e.sh build/moongate sqlite
 	@tools/e2e.sh build/moongate postgres
 	@tools/e2e.sh build/moongate replicas
 	@MOONGATE_TEST_CUTS=8 MOONGATE_TEST_STRIDE=17 tools/e2e.sh build-asan/moongate sqlite
 	@tools/deps.sh browser snippets
 	@tools/browser.sh build/moongate
+
+faults: build
+	@tools/deps.sh test
+	@tools/e2e.sh build/moongate sqlite disk-faults.test.mjs power-cut.test.mjs
+.PHONY: faults
 
 check:
 	@tools/deps.sh build check
