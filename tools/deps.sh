@@ -1,6 +1,6 @@
 #!/bin/sh
-# Installs what is missing for the named purposes (build test browser snippets check bench soak) from Debian's
-# packages; says nothing when all is there.
+# Installs what is missing for the named purposes (build test browser snippets check bench soak)
+# from Debian's packages; says nothing when all is there.
 set -eu
 
 build="gcc cmake ninja-build pkg-config curl ca-certificates libcurl4-openssl-dev libevent-dev libhiredis-dev libpcre2-dev libpq-dev libsodium-dev libsqlite3-dev libssl-dev libyaml-dev"
