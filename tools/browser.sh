@@ -24,9 +24,9 @@ if [ ! -e venv/made ] || [ requirements.txt -nt venv/made ]; then
     fi
 fi
 
-# One file after the other where this Node knows how to say it (20.10 and later).
-serial=""
-if node --help | grep -q -- --test-concurrency; then serial=--test-concurrency=1; fi
+# Two files at once where this Node knows how to say it (20.10 and later).
+pairs=""
+if node --help | grep -q -- --test-concurrency; then pairs=--test-concurrency=2; fi
 [ $# -gt 0 ] || set -- *.test.mjs
 echo "browser tests against $shown"
-MOONGATE=$program MOONGATE_TEST_STORE=sqlite exec node --test $serial "$@"
+MOONGATE=$program MOONGATE_TEST_STORE=sqlite exec node --test $pairs "$@"
