@@ -159,12 +159,9 @@ static int read_override(struct config *c, const struct config_override *v, stru
 static void set_prices(struct config *c)
 {
     for (size_t i = 0; i < c->n_models && c->quota.list_prices; i++) {
-        struct config_model *m = &c->models[i], named = *m;
-        if (m->price.input || m->price.cached || m->price.output)
-            continue;
-        if (m->list_price.input == 0) /* not `like` one; its own name may be one's */
-            config_default_model(m->api.id, &named, c->arena);
-        m->price = named.list_price;
+        struct config_model *m = &c->models[i];
+        if (m->price.input == 0 && m->price.cached == 0 && m->price.output == 0)
+            m->price = m->list_price;
     }
 }
 

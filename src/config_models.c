@@ -14,6 +14,7 @@ struct entry {
     struct config_model *row;
     const yaml_node_t *item, *backend; /* NULL: not given */
     yaml_node_t *backends;
+    bool cached; /* price_cached is given */
 };
 
 static int read_member(struct file *f, void *arg, const char *path, const char *key,
@@ -27,6 +28,8 @@ static int read_member(struct file *f, void *arg, const char *path, const char *
         entry->backends = value;
     else if (strcmp(key, "backend") == 0)
         entry->backend = value;
+    else if (strcmp(key, "price_cached") == 0)
+        entry->cached = true;
     if (o->kind == OPTION_OTHER) /* `like` was read first, `backends` is read last */
         return 0;
     return file_set(f, o, entry->row, path, value);
@@ -159,6 +162,8 @@ static int read_model(struct file *f, yaml_node_t *item, size_t i, struct config
         return rc;
     if (!row->api.id)
         return file_fail(f, item, path, "needs an id");
+    if (!entry.cached) /* or what a cache had would be given away */
+        row->price.cached = row->price.input;
     take_list_price(row, f->c->arena);
     if (entry.backends)
         return read_routes(f, &entry, path);

@@ -267,7 +267,7 @@ static const struct config_option model_options[] = {
     {"price_input", OPTION_USD, MODEL(price.input), 0, 1e9, "0", NULL, true,
      "USD for a million tokens of prompt."},
     {"price_cached", OPTION_USD, MODEL(price.cached), 0, 1e9, "0", NULL, true,
-     "The same for those of them that a cache had."},
+     "The same for those of them that a cache had; without it they cost as much as the others."},
     {"price_output", OPTION_USD, MODEL(price.output), 0, 1e9, "0", NULL, true,
      "USD for a million tokens of reply, reasoning included."},
     {"max_tokens", OPTION_INT, MODEL(api.max_tokens), 0, 16777216, "0", NULL, true,

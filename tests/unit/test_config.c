@@ -348,6 +348,16 @@ static void a_model_has_its_list_price_by_like_or_by_its_own_name(void **state)
     config_free(c);
 }
 
+static void cached_tokens_cost_as_much_as_others_where_nothing_else_is_said(void **state)
+{
+    (void)state;
+    struct config *c = parse("models: [{id: a, price_input: 2},"
+                             " {id: b, price_cached: 0, price_input: 2}]\n");
+    assert_int_equal(c->models[0].price.cached, 2000000);
+    assert_int_equal(c->models[1].price.cached, 0);
+    config_free(c);
+}
+
 static void a_list_with_a_mistake_names_its_entry(void **state)
 {
     (void)state;
@@ -536,6 +546,7 @@ int main(void)
         cmocka_unit_test(deep_nesting_and_many_anchors_are_refused_at_once),
         cmocka_unit_test(models_in_the_file_replace_the_default_ones),
         cmocka_unit_test(a_model_has_its_list_price_by_like_or_by_its_own_name),
+        cmocka_unit_test(cached_tokens_cost_as_much_as_others_where_nothing_else_is_said),
         cmocka_unit_test(a_list_with_a_mistake_names_its_entry),
         cmocka_unit_test(the_backend_of_a_model_must_exist),
         cmocka_unit_test(the_environment_goes_before_the_file_and_the_command_line_before_both),
