@@ -59,7 +59,11 @@ static void add_common(struct headers *h, const struct call *c)
     if (is_for_all_origins(c)) {
         add(h, "access-control-allow-origin", "*");
         add(h, "access-control-expose-headers",
-            "x-trace-id, x-request-id, x-should-retry, retry-after, x-next-before");
+            "x-trace-id, x-request-id, x-should-retry, retry-after, x-next-before, "
+            "x-ratelimit-limit, x-ratelimit-remaining, x-ratelimit-reset, "
+            "x-ratelimit-limit-requests, x-ratelimit-remaining-requests, "
+            "x-ratelimit-reset-requests, x-ratelimit-limit-tokens, "
+            "x-ratelimit-remaining-tokens, x-ratelimit-reset-tokens");
     }
     add_limits(h, c);
 }
