@@ -4,6 +4,7 @@
 #include "command_open.h"
 
 #include "base/mem.h"
+#include "base/usd.h"
 #include "config.h"
 #include "store/store.h"
 
@@ -12,7 +13,7 @@
 #include <string.h>
 #include <unistd.h>
 
-enum { MAX_DAYS = 36500, USD_DIGITS = 9, USD_DECIMALS = 6 };
+enum { MAX_DAYS = 36500 };
 
 int command_store_url(const struct command_place *p, char **out, struct error *e)
 {
@@ -53,22 +54,11 @@ int command_open_store(const struct command_place *p, bool create, struct store 
 
 int command_read_usd(const char *option, const char *text, int64_t *micros, struct error *e)
 {
-    size_t whole = strspn(text, "0123456789"), part = 0;
-    bool dot = text[whole] == '.';
-    int64_t n = 0;
-    if (dot)
-        part = strspn(text + whole + 1, "0123456789");
-    if (whole == 0 || whole > USD_DIGITS || part > USD_DECIMALS || (dot && part == 0) ||
-        text[whole + dot + part] != '\0')
-        return error_set(e, ERR_INVALID,
-                         "%s: %.40s is not allowed; allowed: an amount in USD like 5 or 0.25",
-                         option, text);
-    for (size_t i = 0; i < whole; i++)
-        n = n * 10 + (text[i] - '0');
-    for (size_t i = 0; i < USD_DECIMALS; i++)
-        n = n * 10 + (i < part ? text[whole + 1 + i] - '0' : 0);
-    *micros = n;
-    return 0;
+    if (usd_read(text, micros))
+        return 0;
+    return error_set(e, ERR_INVALID,
+                     "%s: %.40s is not allowed; allowed: an amount in USD like 5 or 0.25", option,
+                     text);
 }
 
 int command_read_expiry(const char *option, const char *text, int64_t now_ms, int64_t *out,

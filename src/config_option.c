@@ -5,6 +5,7 @@
 #include "config_option.h"
 
 #include "base/json.h"
+#include "base/usd.h"
 #include "config_form.h"
 
 #include <errno.h>
@@ -299,24 +300,11 @@ static bool read_date(const char *text, double *out)
     return tm.tm_mon == month;
 }
 
-/* Dollars, digit by digit: what the text says is what is kept. */
 static bool read_usd(const char *text, double *out)
 {
-    size_t whole = strspn(text, "0123456789"), part = 0;
-    int64_t micros = 0;
-    if (whole == 0 || whole > 9)
+    int64_t micros;
+    if (!usd_read(text, &micros))
         return false;
-    if (text[whole] == '.') {
-        part = strspn(text + whole + 1, "0123456789");
-        if (part == 0 || part > 6)
-            return false;
-    }
-    if (text[whole + (part ? part + 1 : 0)] != '\0')
-        return false;
-    for (size_t i = 0; i < whole; i++)
-        micros = micros * 10 + (text[i] - '0');
-    for (size_t i = 0; i < 6; i++)
-        micros = micros * 10 + (i < part ? text[whole + 1 + i] - '0' : 0);
     *out = (double)micros; /* below 2^53 */
     return true;
 }

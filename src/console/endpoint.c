@@ -4,6 +4,7 @@
 #include "console/console_private.h"
 
 #include "base/mem.h"
+#include "base/usd.h"
 #include "base/utf8.h"
 #include "http/query.h"
 
@@ -243,27 +244,16 @@ bool request_bool(struct request *r, const char *name, bool *out, bool *given)
     return false;
 }
 
-enum { USD = 1000000, USD_DECIMALS = 6, USD_DIGITS = 9 };
+enum { USD = 1000000 };
 
-/* "-1.5" to -1500000; digit by digit, so nothing is rounded. */
+/* Here an amount may be taken back: "-1.5" is -1500000. */
 static bool read_usd(const char *s, int64_t *out)
 {
     bool minus = *s == '-';
-    int64_t micros = 0;
-    s += minus;
-    size_t whole = strspn(s, "0123456789"), part = 0;
-    if (whole == 0 || whole > USD_DIGITS)
+    if (!usd_read(s + minus, out))
         return false;
-    if (s[whole] == '.')
-        part = strspn(s + whole + 1, "0123456789");
-    if ((s[whole] == '.' && part == 0) || part > USD_DECIMALS ||
-        s[whole + (part ? part + 1 : 0)] != '\0')
-        return false;
-    for (size_t i = 0; i < whole; i++)
-        micros = micros * 10 + (s[i] - '0');
-    for (size_t i = 0; i < USD_DECIMALS; i++)
-        micros = micros * 10 + (i < part ? s[whole + 1 + i] - '0' : 0);
-    *out = minus ? -micros : micros;
+    if (minus)
+        *out = -*out;
     return true;
 }
 
