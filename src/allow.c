@@ -182,10 +182,6 @@ bool allow_count(struct call *c)
 
 /* --- the hold --- */
 
-struct hold_job {
-    struct store_ledger_job ledger;
-};
-
 static bool refuse_used_up(struct call *c, enum ledger_verdict verdict)
 {
     struct fault f;
@@ -217,13 +213,11 @@ static void shrink(struct call *c, const struct ledger_hold *hold)
 
 static void on_held(void *owner, struct store_job *job)
 {
-    struct hold_job *j = (struct hold_job *)job;
-    const struct ledger_hold *hold = &j->ledger.op.hold;
+    const struct ledger_hold *hold = &((const struct store_ledger_job *)job)->op.hold;
     struct call *c = call_find(owner, job->number);
     if (c) {
         c->books.waiting--;
         c->books.held = job->code == 0 && hold->verdict == LEDGER_OK;
-        c->books.held_micros = c->books.held ? hold->held_micros : 0;
         if (c->step != CALL_HOLD) {
             /* It was given up meanwhile: what is held goes back with its row. */
         } else if (job->code) {
@@ -238,7 +232,7 @@ static void on_held(void *owner, struct store_job *job)
         }
         call_release(c);
     }
-    free(j);
+    free(job);
 }
 
 static int64_t deadline_of(const struct call *c, int64_t now_ms)
@@ -259,10 +253,10 @@ bool allow_hold(struct call *c)
     }
     if (!has_price(c->model))
         return true;
-    struct hold_job *j = mem_zalloc(sizeof *j);
-    struct ledger_hold *hold = &j->ledger.op.hold;
-    j->ledger.job = (struct store_job){.done = on_held, .owner = c->app, .number = c->number};
-    j->ledger.op.kind = LEDGER_HOLD;
+    struct store_ledger_job *j = mem_zalloc(sizeof *j);
+    struct ledger_hold *hold = &j->op.hold;
+    j->job = (struct store_job){.done = on_held, .owner = c->app, .number = c->number};
+    j->op.kind = LEDGER_HOLD;
     memcpy(hold->trace_id, c->trace_id, sizeof hold->trace_id);
     hold->application_id = c->key.application_id;
     hold->key_id = c->key.id;
@@ -270,7 +264,7 @@ bool allow_hold(struct call *c)
     hold->want_micros = ledger_cost_micros(p, prompt, 0, reply_tokens(c, prompt) * n);
     hold->now_ms = now_ms;
     hold->deadline_ms = deadline_of(c, now_ms);
-    if (store_ask_ledger(c->app->store, &j->ledger)) {
+    if (store_ask_ledger(c->app->store, j)) {
         free(j);
         call_refuse_away(c, "Too many calls wait for the store, please try again later.");
         return false;

@@ -130,9 +130,8 @@ struct call_meter {
 
 /* What a call may spend and what it spent. */
 struct call_books {
-    int waiting; /* answers of the store and of the limits under way */
-    bool held;   /* there is a hold in the store, or one is asked for */
-    int64_t held_micros;
+    int waiting;            /* answers of the store and of the limits under way */
+    bool held;              /* there is a hold in the store, or one is asked for */
     int64_t most_tokens;    /* of reply, all choices together, that the hold covers; 0: no bound */
     int64_t seen_tokens;    /* of an upstream's stream, at least */
     bool cut_short;         /* the hold is reached: the reply ends here */
